@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * What the tide kernel module and its rdma-core provider share: the driver
+ * parts of the uverbs commands, the rings in mapped memory, and the doorbell.
+ *
+ * This file is the only description of these layouts.  Both sides include
+ * it.  A change to any of them raises TIDE_ABI_VERSION.
+ *
+ * Every ring lives in its own mapping: a struct tide_ring_head, then
+ * fixed-size entries from TIDE_RING_ENTRIES on.  Indices run freely over 32
+ * bits; entry i is in slot i & (count - 1).  The process may write anything
+ * anywhere in a ring at any time; the kernel takes such a ring for garbage
+ * and only the process's own objects notice.
+ *
+ * Opcodes, statuses and flags have the numbers of ib_user_verbs.h, which are
+ * also those of infiniband/verbs.h.
+ */
+#ifndef TIDE_ABI_H
+#define TIDE_ABI_H
+
+#include <linux/types.h>
+#ifdef __KERNEL__
+#include <linux/build_bug.h>
+#include <linux/stddef.h>
+#else
+#include <assert.h>
+#include <stddef.h>
+#endif
+
+#define TIDE_ABI_VERSION	1
+
+#define TIDE_MAX_SGE		32
+#define TIDE_MAX_INLINE		1024
+
+/*
+ * The doorbell: an ioctl on the descriptor that alloc_ucontext hands out.
+ * The argument is the queue pair's number.
+ *
+ * TIDE_DOORBELL_SEND	the send queue's producer index has moved.
+ * TIDE_DOORBELL_RECV	the receive queue's producer index has moved while
+ *			its head's wake word was not zero.
+ *
+ * Returns 0, or -1 with errno: EIO, the device is gone; EINVAL, no such
+ * queue pair in this context, or no such command.
+ */
+#define TIDE_DOORBELL_SEND	_IO(0xb5, 1)
+#define TIDE_DOORBELL_RECV	_IO(0xb5, 2)
+
+/* Where to map a ring and what is in it; part of several responses. */
+struct tide_abi_ring {
+	__aligned_u64 mmap_offset;	/* for mmap() on the command fd */
+	__u32 mmap_size;		/* bytes; 0: there is no such ring */
+	__u32 count;			/* entries, a power of two */
+	__u32 stride;			/* bytes from one entry to the next */
+	__u32 reserved;
+};
+
+struct tide_abi_alloc_ucontext_resp {
+	__s32 doorbell_fd;
+	__u32 reserved;
+};
+
+struct tide_abi_alloc_pd_resp {
+	__u32 pdn;
+	__u32 reserved;
+};
+
+struct tide_abi_create_cq_resp {
+	__u32 cqn;
+	__u32 reserved;
+	struct tide_abi_ring ring;
+};
+
+struct tide_abi_create_qp_resp {
+	__u32 qpn;
+	__u32 reserved;
+	struct tide_abi_ring sq;
+	struct tide_abi_ring rq;
+};
+
+/*
+ * The head of a ring.  Each 64-byte line has one writer, but for arm, which
+ * the process sets and the kernel takes.
+ */
+struct tide_ring_head {
+	__u32 producer;		/* entries ever put in */
+	__u32 pad0[15];
+	__u32 consumer;		/* entries ever taken out */
+	__u32 pad1[15];
+	/*
+	 * Receive queues: the kernel sets it when it wants a
+	 * TIDE_DOORBELL_RECV for every further entry.  A poster publishes
+	 * producer, issues a full barrier, and then reads this.
+	 */
+	__u32 wake;
+	__u32 pad2[15];
+	/*
+	 * Completion queues: enum tide_cq_arm.  The process raises it, the
+	 * kernel exchanges it for TIDE_CQ_IDLE when it raises the event.
+	 */
+	__u32 arm;
+	__u32 pad3[15];
+};
+
+#define TIDE_RING_ENTRIES	256	/* offset of the first entry */
+
+enum tide_cq_arm {
+	TIDE_CQ_IDLE = 0,
+	TIDE_CQ_ARM_SOLICITED = 1,
+	TIDE_CQ_ARM_NEXT = 2,
+};
+
+/* The same as struct ibv_sge. */
+struct tide_sge {
+	__aligned_u64 addr;
+	__u32 length;
+	__u32 lkey;
+};
+
+/* Flags of a send WQE; the numbers are those of enum ibv_send_flags. */
+enum tide_send_flags {
+	TIDE_SEND_FENCE = 1 << 0,
+	TIDE_SEND_SIGNALED = 1 << 1,
+	TIDE_SEND_SOLICITED = 1 << 2,
+	TIDE_SEND_INLINE = 1 << 3,
+};
+
+/*
+ * Send queue entry: this header, then num_sge scatter/gather elements, or
+ * inline_length bytes of data when TIDE_SEND_INLINE is set (num_sge is then
+ * ignored).
+ */
+struct tide_send_wqe {
+	__aligned_u64 wr_id;
+	__u8 opcode;			/* enum ib_uverbs_wr_opcode */
+	__u8 flags;			/* enum tide_send_flags */
+	__u16 num_sge;
+	union {
+		__be32 imm_data;
+		__u32 invalidate_rkey;
+	};
+	union {
+		struct {
+			__aligned_u64 remote_addr;
+			__u32 rkey;
+			__u32 reserved;
+			__aligned_u64 compare_add;
+			__aligned_u64 swap;
+		} rdma;			/* atomics too */
+		__u8 transport[32];
+	};
+	__u32 inline_length;
+	__u32 reserved[3];
+};
+
+/* Receive queue entry: this header, then num_sge elements. */
+struct tide_recv_wqe {
+	__aligned_u64 wr_id;
+	__u32 num_sge;
+	__u32 reserved;
+};
+
+/* Flags of a completion; the numbers are those of enum ibv_wc_flags. */
+enum tide_cqe_flags {
+	TIDE_CQE_GRH = 1 << 0,
+	TIDE_CQE_WITH_IMM = 1 << 1,
+	TIDE_CQE_WITH_INV = 1 << 3,
+};
+
+struct tide_cqe {
+	__aligned_u64 wr_id;
+	__u32 qpn;			/* the local queue pair */
+	__u8 status;			/* enum ibv_wc_status */
+	__u8 opcode;			/* enum ib_uverbs_wc_opcode */
+	__u16 flags;			/* enum tide_cqe_flags */
+	__u32 byte_len;
+	union {
+		__be32 imm_data;
+		__u32 invalidated_rkey;
+	};
+	__u32 vendor_err;
+	__u32 src_qp;
+	__u16 pkey_index;
+	__u16 slid;
+	__u8 sl;
+	__u8 dlid_path_bits;
+	__u16 reserved0;
+	__u32 reserved1[6];
+};
+
+#define TIDE_ABI_LAYOUT(type, member, offset)				\
+	static_assert(offsetof(struct type, member) == (offset),	\
+		      #type "." #member)
+#define TIDE_ABI_SIZE(type, size)					\
+	static_assert(sizeof(struct type) == (size), #type)
+
+TIDE_ABI_SIZE(tide_abi_ring, 24);
+TIDE_ABI_LAYOUT(tide_abi_ring, mmap_size, 8);
+TIDE_ABI_LAYOUT(tide_abi_ring, count, 12);
+TIDE_ABI_LAYOUT(tide_abi_ring, stride, 16);
+TIDE_ABI_SIZE(tide_abi_alloc_ucontext_resp, 8);
+TIDE_ABI_SIZE(tide_abi_alloc_pd_resp, 8);
+TIDE_ABI_SIZE(tide_abi_create_cq_resp, 32);
+TIDE_ABI_LAYOUT(tide_abi_create_cq_resp, ring, 8);
+TIDE_ABI_SIZE(tide_abi_create_qp_resp, 56);
+TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, sq, 8);
+TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, rq, 32);
+TIDE_ABI_SIZE(tide_ring_head, TIDE_RING_ENTRIES);
+TIDE_ABI_LAYOUT(tide_ring_head, consumer, 64);
+TIDE_ABI_LAYOUT(tide_ring_head, wake, 128);
+TIDE_ABI_LAYOUT(tide_ring_head, arm, 192);
+TIDE_ABI_SIZE(tide_sge, 16);
+TIDE_ABI_SIZE(tide_send_wqe, 64);
+TIDE_ABI_LAYOUT(tide_send_wqe, opcode, 8);
+TIDE_ABI_LAYOUT(tide_send_wqe, imm_data, 12);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.remote_addr, 16);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.rkey, 24);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.compare_add, 32);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.swap, 40);
+TIDE_ABI_LAYOUT(tide_send_wqe, inline_length, 48);
+TIDE_ABI_SIZE(tide_recv_wqe, 16);
+TIDE_ABI_LAYOUT(tide_recv_wqe, num_sge, 8);
+TIDE_ABI_SIZE(tide_cqe, 64);
+TIDE_ABI_LAYOUT(tide_cqe, qpn, 8);
+TIDE_ABI_LAYOUT(tide_cqe, status, 12);
+TIDE_ABI_LAYOUT(tide_cqe, flags, 14);
+TIDE_ABI_LAYOUT(tide_cqe, byte_len, 16);
+TIDE_ABI_LAYOUT(tide_cqe, imm_data, 20);
+TIDE_ABI_LAYOUT(tide_cqe, src_qp, 28);
+TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
+
+#endif /* TIDE_ABI_H */
