@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Completion queues: the kernel fills them, polling and arming them are
+ * nothing but memory accesses.
+ */
+#include <stdlib.h>
+
+#include "tide.h"
+
+struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
+			      struct ibv_comp_channel *channel, int comp_vector)
+{
+	struct tide_create_cq_resp resp = {};
+	struct tide_create_cq cmd = {};
+	struct tide_cq *cq;
+	int err;
+
+	cq = calloc(1, sizeof(*cq));
+	if (!cq)
+		return NULL;
+
+	err = ibv_cmd_create_cq(context, cqe, channel, comp_vector, &cq->vcq.cq,
+				&cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp,
+				sizeof(resp));
+	if (err)
+		goto err_free;
+
+	err = tide_ring_map(&cq->ring, context, &resp.drv_payload.ring);
+	if (err)
+		goto err_destroy;
+
+	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
+	return &cq->vcq.cq;
+
+err_destroy:
+	ibv_cmd_destroy_cq(&cq->vcq.cq);
+err_free:
+	free(cq);
+	errno = err;
+	return NULL;
+}
+
+int tide_destroy_cq(struct ibv_cq *ibcq)
+{
+	struct tide_cq *cq = to_tide_cq(ibcq);
+	int ret;
+
+	ret = ibv_cmd_destroy_cq(ibcq);
+	if (ret)
+		return ret;
+
+	tide_ring_unmap(&cq->ring);
+	pthread_spin_destroy(&cq->lock);
+	free(cq);
+	return 0;
+}
+
+static void fill_wc(struct ibv_wc *wc, const struct tide_cqe *cqe)
+{
+	wc->wr_id = cqe->wr_id;
+	wc->status = cqe->status;
+	wc->opcode = cqe->opcode;
+	wc->vendor_err = cqe->vendor_err;
+	wc->byte_len = cqe->byte_len;
+	if (cqe->flags & TIDE_CQE_WITH_INV)
+		wc->invalidated_rkey = cqe->invalidated_rkey;
+	else
+		wc->imm_data = cqe->imm_data;
+	wc->qp_num = cqe->qpn;
+	wc->src_qp = cqe->src_qp;
+	wc->wc_flags = cqe->flags;
+	wc->pkey_index = cqe->pkey_index;
+	wc->slid = cqe->slid;
+	wc->sl = cqe->sl;
+	wc->dlid_path_bits = cqe->dlid_path_bits;
+}
+
+int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
+{
+	struct tide_cq *cq = to_tide_cq(ibcq);
+	struct tide_ring *ring = &cq->ring;
+	uint32_t ready;
+	int n;
+
+	pthread_spin_lock(&cq->lock);
+	ready = tide_ring_ready(ring);
+	if (ready > ring->count) {
+		pthread_spin_unlock(&cq->lock);
+		return -1;
+	}
+
+	for (n = 0; n < num_entries && n < ready; n++)
+		fill_wc(&wc[n], tide_ring_slot(ring, ring->index++));
+	if (n)
+		tide_ring_take(ring);
+	pthread_spin_unlock(&cq->lock);
+
+	return n;
+}
+
+int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
+{
+	tide_ring_arm(&to_tide_cq(ibcq)->ring, solicited_only ?
+			      TIDE_CQ_ARM_SOLICITED : TIDE_CQ_ARM_NEXT);
+	return 0;
+}
+
+/*
+ * Drops the completions of a queue pair that the kernel will not write any
+ * more for.  The others move up, newest first, to the end of what is ready:
+ * these slots are ours until the consumer index has passed them, whatever the
+ * kernel appends meanwhile.
+ */
+void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn)
+{
+	struct tide_ring *ring = &cq->ring;
+	struct tide_cqe *cqe, *to;
+	uint32_t ready, kept, i;
+
+	pthread_spin_lock(&cq->lock);
+	ready = tide_ring_ready(ring);
+	if (ready <= ring->count) {
+		kept = ring->index + ready;
+		for (i = kept; i != ring->index;) {
+			cqe = tide_ring_slot(ring, --i);
+			if (cqe->qpn == qpn)
+				continue;
+			to = tide_ring_slot(ring, --kept);
+			*to = *cqe;
+		}
+		ring->index = kept;
+		tide_ring_take(ring);
+	}
+	pthread_spin_unlock(&cq->lock);
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Queue pairs: creation, states, end.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tide.h"
+
+/*
+ * Tells ibv_qp_to_qp_ex() that the queue pair has an ibv_wr_*() interface.
+ * struct ibv_qp_ex, which comp_mask follows, has grown within interface
+ * version 34: libraries from before wr_flush (rdma-core 44 is one) look for
+ * comp_mask where newer ones have that pointer.  Nobody may call it here, so
+ * there is room for both.
+ */
+static void set_extended(struct verbs_qp *vqp)
+{
+	const size_t old_comp_mask =
+		offsetof(struct verbs_qp, qp_ex.wr_atomic_write) +
+		sizeof(vqp->qp_ex.wr_atomic_write);
+	const uint32_t mask = VERBS_QP_EX;
+
+	memcpy((char *)vqp + old_comp_mask, &mask, sizeof(mask));
+	vqp->comp_mask |= mask;
+}
+
+static int map_rings(struct tide_qp *qp,
+		     const struct tide_abi_create_qp_resp *resp)
+{
+	struct ibv_context *context = qp->vqp.qp.context;
+	int err;
+
+	err = tide_ring_map(&qp->sq.ring, context, &resp->sq);
+	if (err)
+		return err;
+
+	err = tide_ring_map(&qp->rq.ring, context, &resp->rq);
+	if (err)
+		tide_ring_unmap(&qp->sq.ring);
+	return err;
+}
+
+/* @attr has no comp_mask bits that the kernel does not know. */
+static int create_qp(struct tide_qp *qp, struct ibv_context *context,
+		     struct ibv_qp_init_attr_ex *attr)
+{
+	struct tide_create_qp_resp resp = {};
+	struct tide_create_qp cmd = {};
+	int err;
+
+	err = ibv_cmd_create_qp_ex(context, &qp->vqp, attr, &cmd.ibv_cmd,
+				   sizeof(cmd), &resp.ibv_resp, sizeof(resp));
+	if (err)
+		return err;
+
+	err = map_rings(qp, &resp.drv_payload);
+	if (err) {
+		ibv_cmd_destroy_qp(&qp->vqp.qp);
+		return err;
+	}
+
+	pthread_spin_init(&qp->sq.lock, PTHREAD_PROCESS_PRIVATE);
+	pthread_spin_init(&qp->rq.lock, PTHREAD_PROCESS_PRIVATE);
+	qp->sq.max_sge = attr->cap.max_send_sge;
+	qp->rq.max_sge = attr->cap.max_recv_sge;
+	qp->max_inline = attr->cap.max_inline_data;
+	qp->sq_sig_all = attr->sq_sig_all;
+	qp->send_ops = tide_supported_send_ops(attr->qp_type);
+	return 0;
+}
+
+static bool supported(const struct ibv_qp_init_attr_ex *attr)
+{
+	if (!check_comp_mask(attr->comp_mask,
+			     IBV_QP_INIT_ATTR_PD |
+			     IBV_QP_INIT_ATTR_CREATE_FLAGS |
+			     IBV_QP_INIT_ATTR_SEND_OPS_FLAGS))
+		return false;
+
+	if (attr->comp_mask & IBV_QP_INIT_ATTR_CREATE_FLAGS &&
+	    attr->create_flags)
+		return false;
+
+	return !(attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) ||
+	       check_comp_mask(attr->send_ops_flags,
+			       tide_supported_send_ops(attr->qp_type));
+}
+
+struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
+				 struct ibv_qp_init_attr_ex *attr)
+{
+	struct ibv_qp_init_attr_ex core_attr = *attr;
+	struct tide_qp *qp;
+	int err;
+
+	if (!supported(attr)) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
+
+	qp = calloc(1, sizeof(*qp));
+	if (!qp)
+		return NULL;
+
+	core_attr.comp_mask &= ~IBV_QP_INIT_ATTR_CREATE_FLAGS;
+	err = create_qp(qp, context, &core_attr);
+	if (err) {
+		free(qp);
+		errno = err;
+		return NULL;
+	}
+
+	attr->cap = core_attr.cap;
+	if (attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) {
+		tide_set_wr_ops(&qp->vqp.qp_ex);
+		set_extended(&qp->vqp);
+	}
+	return &qp->vqp.qp;
+}
+
+struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
+{
+	struct ibv_qp_init_attr_ex attr_ex = {
+		.qp_context = attr->qp_context,
+		.send_cq = attr->send_cq,
+		.recv_cq = attr->recv_cq,
+		.srq = attr->srq,
+		.cap = attr->cap,
+		.qp_type = attr->qp_type,
+		.sq_sig_all = attr->sq_sig_all,
+		.comp_mask = IBV_QP_INIT_ATTR_PD,
+		.pd = pd,
+	};
+	struct ibv_qp *ibqp;
+
+	ibqp = tide_create_qp_ex(pd->context, &attr_ex);
+	if (ibqp)
+		attr->cap = attr_ex.cap;
+	return ibqp;
+}
+
+static void forget_completions(struct ibv_qp *ibqp, uint32_t qpn)
+{
+	tide_cq_forget_qp(to_tide_cq(ibqp->recv_cq), qpn);
+	if (ibqp->send_cq != ibqp->recv_cq)
+		tide_cq_forget_qp(to_tide_cq(ibqp->send_cq), qpn);
+}
+
+static void restart_queue(struct tide_wq *wq)
+{
+	pthread_spin_lock(&wq->lock);
+	tide_ring_restart(&wq->ring);
+	pthread_spin_unlock(&wq->lock);
+}
+
+int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	struct ibv_modify_qp cmd = {};
+	int ret;
+
+	ret = ibv_cmd_modify_qp(ibqp, attr, mask, &cmd, sizeof(cmd));
+	if (ret)
+		return ret;
+
+	if (mask & IBV_QP_STATE && attr->qp_state == IBV_QPS_RESET) {
+		/* Before the queues restart, lest somebody posts to them. */
+		ibqp->state = IBV_QPS_RESET;
+		restart_queue(&qp->sq);
+		restart_queue(&qp->rq);
+		forget_completions(ibqp, ibqp->qp_num);
+	}
+	return 0;
+}
+
+int tide_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+		  struct ibv_qp_init_attr *init_attr)
+{
+	struct ibv_query_qp cmd;
+
+	return ibv_cmd_query_qp(ibqp, attr, mask, init_attr, &cmd, sizeof(cmd));
+}
+
+int tide_destroy_qp(struct ibv_qp *ibqp)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	int ret;
+
+	ret = ibv_cmd_destroy_qp(ibqp);
+	if (ret)
+		return ret;
+
+	forget_completions(ibqp, ibqp->qp_num);
+	tide_ring_unmap(&qp->sq.ring);
+	tide_ring_unmap(&qp->rq.ring);
+	pthread_spin_destroy(&qp->sq.lock);
+	pthread_spin_destroy(&qp->rq.lock);
+	free(qp);
+	return 0;
+}

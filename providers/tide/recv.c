@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Receive queues.  Posting is silent unless the kernel has a sender waiting.
+ */
+#include <string.h>
+
+#include "tide.h"
+
+static_assert(sizeof(struct tide_sge) == sizeof(struct ibv_sge) &&
+	      offsetof(struct tide_sge, length) ==
+		      offsetof(struct ibv_sge, length) &&
+	      offsetof(struct tide_sge, lkey) == offsetof(struct ibv_sge, lkey),
+	      "scatter/gather elements are copied as they are");
+
+static int stage_wr(struct tide_wq *rq, const struct ibv_recv_wr *wr)
+{
+	struct tide_recv_wqe *wqe;
+
+	if ((uint32_t)wr->num_sge > rq->max_sge)
+		return EINVAL;
+	if (tide_ring_full(&rq->ring))
+		return ENOMEM;
+
+	wqe = tide_ring_slot(&rq->ring, rq->ring.index);
+	wqe->wr_id = wr->wr_id;
+	wqe->num_sge = wr->num_sge;
+	memcpy(wqe + 1, wr->sg_list, wr->num_sge * sizeof(struct tide_sge));
+
+	rq->ring.index++;
+	return 0;
+}
+
+int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
+		   struct ibv_recv_wr **bad_wr)
+{
+	struct tide_wq *rq = &to_tide_qp(ibqp)->rq;
+	struct ibv_recv_wr *first = wr;
+	bool wake = false;
+	int err, ret;
+
+	pthread_spin_lock(&rq->lock);
+	err = ibqp->state == IBV_QPS_RESET || ibqp->srq ? EINVAL : 0;
+	while (wr && !err) {
+		err = stage_wr(rq, wr);
+		if (!err)
+			wr = wr->next;
+	}
+	if (wr != first) {
+		tide_ring_put(&rq->ring);
+		wake = tide_ring_wants_wake(&rq->ring);
+	}
+	pthread_spin_unlock(&rq->lock);
+
+	if (err)
+		*bad_wr = wr;
+	if (!wake)
+		return err;
+
+	ret = tide_doorbell(to_tide_context(ibqp->context), TIDE_DOORBELL_RECV,
+			    ibqp->qp_num);
+	if (ret)
+		*bad_wr = first;
+	return ret ? ret : err;
+}

@@ -1,0 +1,383 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Send queues, filled through ibv_post_send() or ibv_wr_*().
+ *
+ * Either way a list is begun, which takes the lock; its entries are staged in
+ * the ring, where the kernel does not look yet; and the list is ended, which
+ * makes them the kernel's and rings the doorbell once.
+ */
+#include <string.h>
+
+#include "tide.h"
+
+/* An opcode's flag in send_ops_flags. */
+#define OP(opcode)	(UINT64_C(1) << (opcode))
+
+static_assert(OP(IBV_WR_RDMA_WRITE) == (uint64_t)IBV_QP_EX_WITH_RDMA_WRITE,
+	      "opcode and flag");
+static_assert(OP(IBV_WR_SEND_WITH_IMM) ==
+		      (uint64_t)IBV_QP_EX_WITH_SEND_WITH_IMM,
+	      "opcode and flag");
+static_assert(OP(IBV_WR_ATOMIC_FETCH_AND_ADD) ==
+		      (uint64_t)IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD,
+	      "opcode and flag");
+
+static const uint64_t inline_ops = OP(IBV_WR_SEND) | OP(IBV_WR_SEND_WITH_IMM) |
+				   OP(IBV_WR_RDMA_WRITE) |
+				   OP(IBV_WR_RDMA_WRITE_WITH_IMM);
+
+uint64_t tide_supported_send_ops(enum ibv_qp_type type)
+{
+	switch (type) {
+	case IBV_QPT_RC:
+		return inline_ops | OP(IBV_WR_RDMA_READ) |
+		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
+		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
+	default:
+		return 0;
+	}
+}
+
+/* Lists */
+
+static void begin_list(struct tide_qp *qp)
+{
+	pthread_spin_lock(&qp->sq.lock);
+	qp->list_start = qp->sq.ring.index;
+	qp->list_error = qp->vqp.qp.state < IBV_QPS_RTS ? EINVAL : 0;
+}
+
+/* The lock goes first: the doorbell's own thread may carry out the work. */
+static int end_list(struct tide_qp *qp)
+{
+	struct tide_context *ctx = to_tide_context(qp->vqp.qp.context);
+	bool staged = qp->sq.ring.index != qp->list_start;
+	uint32_t qpn = qp->vqp.qp.qp_num;
+
+	if (staged)
+		tide_ring_put(&qp->sq.ring);
+	pthread_spin_unlock(&qp->sq.lock);
+
+	return staged ? tide_doorbell(ctx, TIDE_DOORBELL_SEND, qpn) : 0;
+}
+
+static void drop_list(struct tide_qp *qp)
+{
+	qp->sq.ring.index = qp->list_start;
+	pthread_spin_unlock(&qp->sq.lock);
+}
+
+/* Entries; qp->wqe is the one being staged */
+
+static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
+		     unsigned int flags)
+{
+	struct tide_ring *ring = &qp->sq.ring;
+	struct tide_send_wqe *wqe;
+
+	if (opcode >= 64 || !(qp->send_ops & OP(opcode)))
+		return EINVAL;
+	if (tide_ring_full(ring))
+		return ENOMEM;
+
+	wqe = tide_ring_slot(ring, ring->index);
+	wqe->wr_id = wr_id;
+	wqe->opcode = opcode;
+	wqe->flags = flags & (TIDE_SEND_FENCE | TIDE_SEND_SIGNALED |
+			      TIDE_SEND_SOLICITED);
+	if (qp->sq_sig_all)
+		wqe->flags |= TIDE_SEND_SIGNALED;
+	wqe->num_sge = 0;
+	wqe->inline_length = 0;
+
+	qp->wqe = wqe;
+	return 0;
+}
+
+static void set_remote(struct tide_qp *qp, uint64_t addr, uint32_t rkey)
+{
+	qp->wqe->rdma.remote_addr = addr;
+	qp->wqe->rdma.rkey = rkey;
+}
+
+static void set_operands(struct tide_qp *qp, uint64_t compare_add,
+			 uint64_t swap)
+{
+	qp->wqe->rdma.compare_add = compare_add;
+	qp->wqe->rdma.swap = swap;
+}
+
+static int set_sges(struct tide_qp *qp, size_t num_sge,
+		    const struct ibv_sge *sges)
+{
+	if (num_sge > qp->sq.max_sge)
+		return EINVAL;
+
+	memcpy(qp->wqe + 1, sges, num_sge * sizeof(*sges));
+	qp->wqe->num_sge = num_sge;
+	return 0;
+}
+
+static int start_inline(struct tide_qp *qp)
+{
+	if (!(inline_ops & OP(qp->wqe->opcode)))
+		return EINVAL;
+
+	qp->wqe->flags |= TIDE_SEND_INLINE;
+	return 0;
+}
+
+static int add_inline(struct tide_qp *qp, const void *data, size_t length)
+{
+	struct tide_send_wqe *wqe = qp->wqe;
+
+	if (length > qp->max_inline - wqe->inline_length)
+		return EINVAL;
+
+	memcpy((char *)(wqe + 1) + wqe->inline_length, data, length);
+	wqe->inline_length += length;
+	return 0;
+}
+
+/* ibv_post_send() */
+
+static int set_inline_sges(struct tide_qp *qp, size_t num_sge,
+			   const struct ibv_sge *sges)
+{
+	size_t i;
+	int err;
+
+	if (num_sge > qp->sq.max_sge)
+		return EINVAL;
+
+	err = start_inline(qp);
+	for (i = 0; i < num_sge && !err; i++)
+		err = add_inline(qp, (void *)(uintptr_t)sges[i].addr,
+				 sges[i].length);
+	return err;
+}
+
+static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
+{
+	int err;
+
+	err = start_wqe(qp, wr->wr_id, wr->opcode, wr->send_flags);
+	if (err)
+		return err;
+
+	qp->wqe->imm_data = wr->imm_data;
+
+	switch (wr->opcode) {
+	case IBV_WR_RDMA_WRITE:
+	case IBV_WR_RDMA_WRITE_WITH_IMM:
+	case IBV_WR_RDMA_READ:
+		set_remote(qp, wr->wr.rdma.remote_addr, wr->wr.rdma.rkey);
+		break;
+	case IBV_WR_ATOMIC_CMP_AND_SWP:
+	case IBV_WR_ATOMIC_FETCH_AND_ADD:
+		set_remote(qp, wr->wr.atomic.remote_addr, wr->wr.atomic.rkey);
+		set_operands(qp, wr->wr.atomic.compare_add, wr->wr.atomic.swap);
+		break;
+	default:
+		break;
+	}
+
+	if (wr->send_flags & IBV_SEND_INLINE)
+		err = set_inline_sges(qp, wr->num_sge, wr->sg_list);
+	else
+		err = set_sges(qp, wr->num_sge, wr->sg_list);
+	if (err)
+		return err;
+
+	qp->sq.ring.index++;
+	return 0;
+}
+
+int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
+		   struct ibv_send_wr **bad_wr)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	struct ibv_send_wr *first = wr;
+	int err, ret;
+
+	begin_list(qp);
+	err = qp->list_error;
+	while (wr && !err) {
+		err = stage_wr(qp, wr);
+		if (!err)
+			wr = wr->next;
+	}
+	ret = end_list(qp);
+
+	if (err)
+		*bad_wr = wr;
+	if (ret)
+		*bad_wr = first;
+	return ret ? ret : err;
+}
+
+/*
+ * ibv_wr_*(): nothing but ibv_wr_complete() can report an error, so the first
+ * one is kept, and what follows it is ignored.
+ */
+
+static struct tide_qp *to_tide_qp_ex(struct ibv_qp_ex *qpx)
+{
+	return container_of(qpx, struct tide_qp, vqp.qp_ex);
+}
+
+static void wr_start(struct ibv_qp_ex *qpx)
+{
+	begin_list(to_tide_qp_ex(qpx));
+}
+
+static int wr_complete(struct ibv_qp_ex *qpx)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+	int err = qp->list_error;
+
+	if (!err)
+		return end_list(qp);
+
+	drop_list(qp);
+	return err;
+}
+
+static void wr_abort(struct ibv_qp_ex *qpx)
+{
+	drop_list(to_tide_qp_ex(qpx));
+}
+
+static bool wr_build(struct ibv_qp_ex *qpx, enum ibv_wr_opcode opcode)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (qp->list_error)
+		return false;
+
+	qp->list_error = start_wqe(qp, qpx->wr_id, opcode, qpx->wr_flags);
+	if (qp->list_error)
+		return false;
+
+	qp->sq.ring.index++;
+	return true;
+}
+
+static void wr_send(struct ibv_qp_ex *qpx)
+{
+	wr_build(qpx, IBV_WR_SEND);
+}
+
+static void wr_send_imm(struct ibv_qp_ex *qpx, __be32 imm_data)
+{
+	if (wr_build(qpx, IBV_WR_SEND_WITH_IMM))
+		to_tide_qp_ex(qpx)->wqe->imm_data = imm_data;
+}
+
+static void wr_rdma_write(struct ibv_qp_ex *qpx, uint32_t rkey,
+			  uint64_t remote_addr)
+{
+	if (wr_build(qpx, IBV_WR_RDMA_WRITE))
+		set_remote(to_tide_qp_ex(qpx), remote_addr, rkey);
+}
+
+static void wr_rdma_write_imm(struct ibv_qp_ex *qpx, uint32_t rkey,
+			      uint64_t remote_addr, __be32 imm_data)
+{
+	if (!wr_build(qpx, IBV_WR_RDMA_WRITE_WITH_IMM))
+		return;
+
+	set_remote(to_tide_qp_ex(qpx), remote_addr, rkey);
+	to_tide_qp_ex(qpx)->wqe->imm_data = imm_data;
+}
+
+static void wr_rdma_read(struct ibv_qp_ex *qpx, uint32_t rkey,
+			 uint64_t remote_addr)
+{
+	if (wr_build(qpx, IBV_WR_RDMA_READ))
+		set_remote(to_tide_qp_ex(qpx), remote_addr, rkey);
+}
+
+static void wr_atomic_cmp_swp(struct ibv_qp_ex *qpx, uint32_t rkey,
+			      uint64_t remote_addr, uint64_t compare,
+			      uint64_t swap)
+{
+	if (!wr_build(qpx, IBV_WR_ATOMIC_CMP_AND_SWP))
+		return;
+
+	set_remote(to_tide_qp_ex(qpx), remote_addr, rkey);
+	set_operands(to_tide_qp_ex(qpx), compare, swap);
+}
+
+static void wr_atomic_fetch_add(struct ibv_qp_ex *qpx, uint32_t rkey,
+				uint64_t remote_addr, uint64_t add)
+{
+	if (!wr_build(qpx, IBV_WR_ATOMIC_FETCH_AND_ADD))
+		return;
+
+	set_remote(to_tide_qp_ex(qpx), remote_addr, rkey);
+	set_operands(to_tide_qp_ex(qpx), add, 0);
+}
+
+static void wr_set_sge_list(struct ibv_qp_ex *qpx, size_t num_sge,
+			    const struct ibv_sge *sges)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (!qp->list_error)
+		qp->list_error = set_sges(qp, num_sge, sges);
+}
+
+static void wr_set_sge(struct ibv_qp_ex *qpx, uint32_t lkey, uint64_t addr,
+		       uint32_t length)
+{
+	const struct ibv_sge sge = {
+		.addr = addr,
+		.length = length,
+		.lkey = lkey,
+	};
+
+	wr_set_sge_list(qpx, 1, &sge);
+}
+
+static void wr_set_inline_data_list(struct ibv_qp_ex *qpx, size_t num_buf,
+				    const struct ibv_data_buf *bufs)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+	size_t i;
+
+	if (!qp->list_error)
+		qp->list_error = start_inline(qp);
+	for (i = 0; i < num_buf && !qp->list_error; i++)
+		qp->list_error = add_inline(qp, bufs[i].addr, bufs[i].length);
+}
+
+static void wr_set_inline_data(struct ibv_qp_ex *qpx, void *addr, size_t length)
+{
+	const struct ibv_data_buf buf = {
+		.addr = addr,
+		.length = length,
+	};
+
+	wr_set_inline_data_list(qpx, 1, &buf);
+}
+
+void tide_set_wr_ops(struct ibv_qp_ex *qpx)
+{
+	qpx->wr_start = wr_start;
+	qpx->wr_complete = wr_complete;
+	qpx->wr_abort = wr_abort;
+
+	qpx->wr_send = wr_send;
+	qpx->wr_send_imm = wr_send_imm;
+	qpx->wr_rdma_write = wr_rdma_write;
+	qpx->wr_rdma_write_imm = wr_rdma_write_imm;
+	qpx->wr_rdma_read = wr_rdma_read;
+	qpx->wr_atomic_cmp_swp = wr_atomic_cmp_swp;
+	qpx->wr_atomic_fetch_add = wr_atomic_fetch_add;
+
+	qpx->wr_set_sge = wr_set_sge;
+	qpx->wr_set_sge_list = wr_set_sge_list;
+	qpx->wr_set_inline_data = wr_set_inline_data;
+	qpx->wr_set_inline_data_list = wr_set_inline_data_list;
+}

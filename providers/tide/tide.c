@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Finding a tide device, and the context of a process that has opened it.
+ */
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "tide.h"
+
+static void tide_free_context(struct ibv_context *context)
+{
+	struct tide_context *ctx = to_tide_context(context);
+
+	close(ctx->doorbell_fd);
+	verbs_uninit_context(&ctx->vctx);
+	free(ctx);
+}
+
+static const struct verbs_context_ops tide_context_ops = {
+	.alloc_pd = tide_alloc_pd,
+	.create_cq = tide_create_cq,
+	.create_qp = tide_create_qp,
+	.create_qp_ex = tide_create_qp_ex,
+	.dealloc_pd = tide_dealloc_pd,
+	.dereg_mr = tide_dereg_mr,
+	.destroy_cq = tide_destroy_cq,
+	.destroy_qp = tide_destroy_qp,
+	.free_context = tide_free_context,
+	.modify_qp = tide_modify_qp,
+	.poll_cq = tide_poll_cq,
+	.post_recv = tide_post_recv,
+	.post_send = tide_post_send,
+	.query_device_ex = tide_query_device_ex,
+	.query_port = tide_query_port,
+	.query_qp = tide_query_qp,
+	.reg_mr = tide_reg_mr,
+	.req_notify_cq = tide_req_notify_cq,
+};
+
+static struct verbs_context *tide_alloc_context(struct ibv_device *device,
+						int cmd_fd, void *private_data)
+{
+	struct tide_alloc_ucontext_resp resp = {};
+	struct tide_alloc_ucontext cmd = {};
+	struct tide_context *ctx;
+
+	ctx = verbs_init_and_alloc_context(device, cmd_fd, ctx, vctx,
+					   RDMA_DRIVER_UNKNOWN);
+	if (!ctx)
+		return NULL;
+
+	if (ibv_cmd_get_context(&ctx->vctx, &cmd.ibv_cmd, sizeof(cmd),
+				&resp.ibv_resp, sizeof(resp))) {
+		verbs_uninit_context(&ctx->vctx);
+		free(ctx);
+		return NULL;
+	}
+
+	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
+	verbs_set_ops(&ctx->vctx, &tide_context_ops);
+	return &ctx->vctx;
+}
+
+static struct verbs_device *tide_alloc_device(struct verbs_sysfs_dev *sysfs_dev)
+{
+	struct tide_device *dev;
+
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return NULL;
+
+	return &dev->vdev;
+}
+
+static void tide_uninit_device(struct verbs_device *vdev)
+{
+	free(container_of(vdev, struct tide_device, vdev));
+}
+
+/*
+ * A driver from outside the kernel tree has no driver id, and a name does not
+ * survive `rdma dev set ... name`; the parent platform device stays.
+ */
+static const struct verbs_match_ent tide_match_table[] = {
+	VERBS_MODALIAS_MATCH("platform:tide*", NULL),
+	{},
+};
+
+static const struct verbs_device_ops tide_device_ops = {
+	.name = "tide",
+	.match_min_abi_version = TIDE_ABI_VERSION,
+	.match_max_abi_version = TIDE_ABI_VERSION,
+	.match_table = tide_match_table,
+	.alloc_device = tide_alloc_device,
+	.uninit_device = tide_uninit_device,
+	.alloc_context = tide_alloc_context,
+};
+PROVIDER_DRIVER(tide, tide_device_ops);

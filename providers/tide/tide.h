@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * The provider's objects, and what each file offers to the others.
+ *
+ * Locks: a send queue, a receive queue and a completion queue each have a
+ * spinlock of their own.  No two of them are ever held together, and none
+ * during a system call.
+ */
+#ifndef TIDE_H
+#define TIDE_H
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+#include <ccan/container_of.h>
+#include <infiniband/driver.h>
+
+#include "ring.h"
+#include "tide-abi.h"
+
+/*
+ * DECLARE_DRV_CMD() also wants the members of the response spelled out, which
+ * rdma-core's build derives for its own kernel headers only.  They are read
+ * through drv_payload here.
+ */
+#define _STRUCT_tide_abi_alloc_ucontext_resp
+#define _STRUCT_tide_abi_alloc_pd_resp
+#define _STRUCT_tide_abi_create_cq_resp
+#define _STRUCT_tide_abi_create_qp_resp
+
+DECLARE_DRV_CMD(tide_alloc_ucontext, IB_USER_VERBS_CMD_GET_CONTEXT,
+		empty, tide_abi_alloc_ucontext_resp);
+DECLARE_DRV_CMD(tide_alloc_pd, IB_USER_VERBS_CMD_ALLOC_PD,
+		empty, tide_abi_alloc_pd_resp);
+DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
+		empty, tide_abi_create_cq_resp);
+DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
+		empty, tide_abi_create_qp_resp);
+
+struct tide_device {
+	struct verbs_device vdev;
+};
+
+struct tide_context {
+	struct verbs_context vctx;
+	int doorbell_fd;
+};
+
+struct tide_cq {
+	struct verbs_cq vcq;
+	pthread_spinlock_t lock;
+	struct tide_ring ring;
+};
+
+struct tide_wq {
+	pthread_spinlock_t lock;
+	struct tide_ring ring;
+	uint32_t max_sge;
+};
+
+struct tide_qp {
+	struct verbs_qp vqp;
+	struct tide_wq sq;
+	struct tide_wq rq;
+	uint64_t send_ops;		/* enum ibv_qp_create_send_ops_flags */
+	uint32_t max_inline;
+	bool sq_sig_all;
+
+	/* The list being posted; under sq.lock. */
+	uint32_t list_start;
+	int list_error;
+	struct tide_send_wqe *wqe;
+};
+
+static inline struct tide_context *to_tide_context(struct ibv_context *context)
+{
+	return container_of(context, struct tide_context, vctx.context);
+}
+
+static inline struct tide_cq *to_tide_cq(struct ibv_cq *cq)
+{
+	return container_of(cq, struct tide_cq, vcq.cq);
+}
+
+static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
+{
+	return container_of(qp, struct tide_qp, vqp.qp);
+}
+
+static inline int tide_doorbell(struct tide_context *ctx, unsigned long which,
+				uint32_t qpn)
+{
+	return ioctl(ctx->doorbell_fd, which, (unsigned long)qpn) ? errno : 0;
+}
+
+/* verbs.c: device, protection domains, memory regions */
+int tide_query_device_ex(struct ibv_context *context,
+			 const struct ibv_query_device_ex_input *input,
+			 struct ibv_device_attr_ex *attr, size_t attr_size);
+int tide_query_port(struct ibv_context *context, uint8_t port,
+		    struct ibv_port_attr *attr);
+struct ibv_pd *tide_alloc_pd(struct ibv_context *context);
+int tide_dealloc_pd(struct ibv_pd *pd);
+struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
+			   uint64_t hca_va, int access);
+int tide_dereg_mr(struct verbs_mr *vmr);
+
+/* cq.c: completion queues */
+struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
+			      struct ibv_comp_channel *channel,
+			      int comp_vector);
+int tide_destroy_cq(struct ibv_cq *ibcq);
+int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc);
+int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
+void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn);
+
+/* qp.c: the life of a queue pair */
+struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
+struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
+				 struct ibv_qp_init_attr_ex *attr);
+int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask);
+int tide_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
+		  struct ibv_qp_init_attr *init_attr);
+int tide_destroy_qp(struct ibv_qp *ibqp);
+
+/* send.c: both ways to fill a send queue */
+uint64_t tide_supported_send_ops(enum ibv_qp_type type);
+void tide_set_wr_ops(struct ibv_qp_ex *qpx);
+int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
+		   struct ibv_send_wr **bad_wr);
+
+/* recv.c: receive queues */
+int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
+		   struct ibv_recv_wr **bad_wr);
+
+#endif /* TIDE_H */
