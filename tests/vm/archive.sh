@@ -6,7 +6,7 @@
 #
 #   archive SUITE apt-get|apt-cache ARG...    one apt command on that suite
 #   archive_refresh SUITE                     fetch its lists, at most once a day
-#   archive_sources SUITE                     its sources.list
+#   build/apt/SUITE/sources.list              what was fetched from
 #
 # SUITE is bookworm or trixie, each with its updates and security fixes, or trixie-backports alone.
 
@@ -39,6 +39,7 @@ archive_refresh() {
 archive_fetch_lists() {
 	local state=$build/apt/$1
 
+	packages debian-archive-keyring
 	mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
 	archive_sources "$1" >"$state/sources.list"
 	logged "$build/log/archive-$1" archive "$1" apt-get update || return
