@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * compat.h - what differs between the supported kernels, and nothing else.
+ *
+ * Each helper has the newest kernel's meaning.
+ */
+#ifndef TIDE_COMPAT_H
+#define TIDE_COMPAT_H
+
+#include <linux/mm.h>
+#include <linux/version.h>
+#include <rdma/ib_umem.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/uverbs_ioctl.h>
+
+/* 6.5 dropped the vmas argument. */
+static inline long tide_pin_user_pages_remote(struct mm_struct *mm,
+					      unsigned long start,
+					      unsigned long nr_pages,
+					      unsigned int gup_flags,
+					      struct page **pages, int *locked)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return pin_user_pages_remote(mm, start, nr_pages, gup_flags, pages,
+				     NULL, locked);
+#else
+	return pin_user_pages_remote(mm, start, nr_pages, gup_flags, pages,
+				     locked);
+#endif
+}
+
+/* 7.2 renamed ib_umem_get() when it learned of other kinds of buffers. */
+static inline struct ib_umem *tide_umem_get(struct ib_device *device,
+					    unsigned long addr, size_t size,
+					    int access)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 2, 0)
+	return ib_umem_get(device, addr, size, access);
+#else
+	return ib_umem_get_va(device, addr, size, access);
+#endif
+}
+
+/* 6.13 moved the dispatch of port events from the drivers to the core. */
+static inline bool tide_core_dispatches_port_events(void)
+{
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0);
+}
+
+/* 6.11 hands create_cq the whole bundle, not just the driver's part. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 11, 0)
+#define TIDE_CREATE_CQ_ARG	struct ib_udata *udata
+#define tide_create_cq_udata()	(udata)
+#else
+#define TIDE_CREATE_CQ_ARG	struct uverbs_attr_bundle *attrs
+#define tide_create_cq_udata()	(attrs ? &attrs->driver_udata : NULL)
+#endif
+
+/* 6.17 added the DMA handle. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#define TIDE_REG_USER_MR_DMAH
+#define tide_reg_user_mr_has_dmah()	false
+#else
+#define TIDE_REG_USER_MR_DMAH		struct ib_dmah *dmah,
+#define tide_reg_user_mr_has_dmah()	(dmah != NULL)
+#endif
+
+#endif /* TIDE_COMPAT_H */

@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * copy.c - moving bytes between two places.
+ *
+ * A view is what one side of a copy looks like while its pages cannot go
+ * away: a pinned region's because deregistration waits, an on-demand
+ * region's because its leaf is locked (M1).
+ */
+#include <linux/atomic.h>
+#include <linux/highmem.h>
+
+#include "copy.h"
+#include "mr.h"
+
+/**
+ * struct view - the pages of one side
+ * @kaddr: kernel memory, or NULL
+ * @mr: the region, in use until view_close()
+ * @leaf: the leaf of @va, not locked by view_open()
+ * @pages: pages by index, of a pinned region or a hold; or NULL
+ * @base: address that @pages begins with
+ * @va: address of the first byte
+ * @write: whether bytes are written here
+ */
+struct view {
+	void *kaddr;
+	struct tide_mr *mr;
+	struct tide_leaf *leaf;
+	struct page * const *pages;
+	unsigned long base;
+	unsigned long va;
+	bool write;
+};
+
+static bool hold_covers(const struct tide_hold *hold, struct tide_mr *mr,
+			unsigned long va, bool write)
+{
+	return hold && hold->nr && hold->mirror == mr->mirror &&
+	       va >= hold->va && va - hold->va < hold->nr * PAGE_SIZE &&
+	       (hold->write || !write);
+}
+
+static void view_open_on_demand(struct view *view, const struct tide_hold *hold,
+				u32 *len)
+{
+	unsigned long room;
+
+	if (hold_covers(hold, view->mr, view->va, view->write)) {
+		view->pages = hold->pages;
+		view->base = hold->va;
+		room = hold->va + hold->nr * PAGE_SIZE - view->va;
+	} else {
+		view->leaf = tide_mirror_leaf(view->mr->mirror, view->va);
+		if (view->leaf && tide_leaf_contended(view->leaf))
+			view->leaf = NULL;
+		room = TIDE_LEAF_SIZE - (view->va & (TIDE_LEAF_SIZE - 1));
+	}
+	*len = min_t(unsigned long, *len, room);
+}
+
+/*
+ * Find the memory of @side, and shorten *len to what one view can show.
+ * Under rcu_read_lock().
+ */
+static bool view_open(struct view *view, const struct tide_side *side,
+		      bool write, u32 *len)
+{
+	struct tide_mr *mr;
+
+	*view = (struct view) { .kaddr = side->kaddr, .write = write };
+	if (side->kaddr)
+		return true;
+
+	mr = tide_mr_get(side->key, side->pd_id, side->addr, *len,
+			 side->rights);
+	if (!mr)
+		return false;
+	view->mr = mr;
+	view->va = mr->va + (side->addr - mr->iova);
+	if (mr->mirror) {
+		view_open_on_demand(view, side->hold, len);
+	} else {
+		view->pages = mr->pages;
+		view->base = mr->va & PAGE_MASK;
+	}
+	return true;
+}
+
+static void view_close(struct view *view)
+{
+	if (view->mr)
+		tide_mr_put(view->mr);
+}
+
+/* Whether the leaf's entries, if that is where the pages are, are needed. */
+static bool view_is_mirrored(const struct view *view)
+{
+	return view->mr && !view->pages;
+}
+
+/*
+ * How many of the first @len bytes are there with the rights needed.  The
+ * leaf is locked.
+ */
+static u32 view_present(const struct view *view, u32 len)
+{
+	unsigned long need = TIDE_ENTRY_READ |
+			     (view->write ? TIDE_ENTRY_WRITE : 0);
+	unsigned int slot = tide_leaf_slot(view->va);
+	u32 there = 0;
+	u32 piece = PAGE_SIZE - offset_in_page(view->va);
+
+	if (!view_is_mirrored(view))
+		return len;
+	if (!view->leaf)
+		return 0;
+	while (there < len && (view->leaf->entries[slot] & need) == need) {
+		there += piece;
+		piece = PAGE_SIZE;
+		slot++;
+	}
+	return min(there, len);
+}
+
+static struct page *view_page(const struct view *view, unsigned long va)
+{
+	unsigned long *entry;
+
+	if (view->pages)
+		return view->pages[(va - view->base) >> PAGE_SHIFT];
+
+	entry = &view->leaf->entries[tide_leaf_slot(va)];
+	if (view->write && !(*entry & TIDE_ENTRY_DIRTY))
+		set_bit(TIDE_ENTRY_DIRTY_BIT, entry);
+	return hmm_pfn_to_page(READ_ONCE(*entry));
+}
+
+/* Map the bytes from @offset on; shortens *len to the end of their page. */
+static void *view_map(const struct view *view, u32 offset, u32 *len)
+{
+	unsigned long va = view->va + offset;
+
+	if (view->kaddr)
+		return view->kaddr + offset;
+	*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(va));
+	return kmap_local_page(view_page(view, va)) + offset_in_page(va);
+}
+
+static void view_unmap(const struct view *view, void *mapped)
+{
+	if (!view->kaddr)
+		kunmap_local(mapped);
+}
+
+static void copy_views(const struct view *dst, const struct view *src, u32 len)
+{
+	u32 offset, piece;
+
+	for (offset = 0; offset < len; offset += piece) {
+		void *to, *from;
+
+		piece = len - offset;
+		to = view_map(dst, offset, &piece);
+		from = view_map(src, offset, &piece);
+		memcpy(to, from, piece);
+		view_unmap(src, from);
+		view_unmap(dst, to);
+	}
+}
+
+/*
+ * Lock the leaves of both views: in the order of their addresses, and once if
+ * it is the same (M5).
+ */
+static void lock_leaves(struct tide_leaf *a, struct tide_leaf *b)
+{
+	if (a == b)
+		b = NULL;
+	if (a > b)
+		swap(a, b);
+	if (a)
+		read_lock(&a->lock);
+	if (b)
+		read_lock(&b->lock);
+}
+
+static void unlock_leaves(struct tide_leaf *a, struct tide_leaf *b)
+{
+	if (a)
+		read_unlock(&a->lock);
+	if (b && b != a)
+		read_unlock(&b->lock);
+}
+
+static void stop_for_fault(struct tide_copy_stop *stop,
+			   enum tide_side_index side, const struct view *view,
+			   u32 len)
+{
+	stop->side = side;
+	stop->fault = (struct tide_fault) {
+		.mirror = tide_mirror_ref(view->mr->mirror),
+		.va = view->va,
+		.len = len,
+		.write = view->write,
+	};
+}
+
+/* Copy as much as is there, once both views are open. */
+static int copy_present(const struct view *dst, const struct view *src,
+			u32 len, struct tide_copy_stop *stop)
+{
+	u32 dst_there, src_there, there;
+
+	lock_leaves(dst->leaf, src->leaf);
+	dst_there = view_present(dst, len);
+	src_there = view_present(src, len);
+	there = min(dst_there, src_there);
+	copy_views(dst, src, there);
+	unlock_leaves(dst->leaf, src->leaf);
+
+	if (there)
+		return there;
+	if (!dst_there)
+		stop_for_fault(stop, TIDE_DST, dst, len);
+	else
+		stop_for_fault(stop, TIDE_SRC, src, len);
+	return -EFAULT;
+}
+
+/**
+ * tide_copy - copy bytes from one place to another
+ * @dst: where to
+ * @src: where from
+ * @len: bytes wanted, more than none
+ * @stop: filled in when nothing could be copied
+ *
+ * Copies less than asked for where a leaf, or what is present of it, ends,
+ * and at most TIDE_COPY_MAX.
+ *
+ * Context: any with bottom halves off; takes leaf locks; does not sleep.
+ *
+ * Return: bytes copied, at least one; -EACCES when the side in @stop may not
+ * be accessed like this; -EFAULT when pages are missing.
+ */
+int tide_copy(const struct tide_side *dst, const struct tide_side *src,
+	      u32 len, struct tide_copy_stop *stop)
+{
+	struct view to = {}, from = {};
+	int ret = -EACCES;
+
+	len = min(len, TIDE_COPY_MAX);
+	rcu_read_lock();
+	stop->side = TIDE_DST;
+	if (!view_open(&to, dst, true, &len))
+		goto out;
+	stop->side = TIDE_SRC;
+	if (!view_open(&from, src, false, &len))
+		goto out;
+	ret = copy_present(&to, &from, len, stop);
+out:
+	view_close(&from);
+	view_close(&to);
+	rcu_read_unlock();
+	return ret;
+}
+
+static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
+			  u64 swap)
+{
+	if (compare)
+		return atomic64_cmpxchg(word, compare_add, swap);
+	return atomic64_fetch_add(compare_add, word);
+}
+
+/**
+ * tide_atomic - an atomic operation on eight bytes of a region
+ * @side: where, aligned to eight bytes; not kernel memory
+ * @compare: compare and swap, else fetch and add
+ * @compare_add: what to compare with, or to add
+ * @swap: what to store if equal
+ * @old: what was there before
+ * @stop: filled in on error
+ *
+ * The CPU's own instruction does it, so that it is coherent with the
+ * process's atomics on the same word (M7).
+ *
+ * Context: as tide_copy().
+ *
+ * Return: 0, -EACCES or -EFAULT as tide_copy().
+ */
+int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
+		u64 swap, u64 *old, struct tide_copy_stop *stop)
+{
+	struct view view = {};
+	u32 len = sizeof(u64);
+	int ret = -EACCES;
+	void *word;
+
+	stop->side = TIDE_DST;
+	rcu_read_lock();
+	if (!view_open(&view, side, true, &len))
+		goto out;
+
+	lock_leaves(view.leaf, NULL);
+	ret = 0;
+	if (view_present(&view, len)) {
+		word = view_map(&view, 0, &len);
+		*old = atomic_on_page(word, compare, compare_add, swap);
+		view_unmap(&view, word);
+	} else {
+		stop_for_fault(stop, TIDE_DST, &view, len);
+		ret = -EFAULT;
+	}
+	unlock_leaves(view.leaf, NULL);
+	view_close(&view);
+out:
+	rcu_read_unlock();
+	return ret;
+}

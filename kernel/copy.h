@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * copy.h - moving bytes between two places, each of which is kernel memory
+ * or part of a memory region.  Every access to a region's memory is here.
+ */
+#ifndef TIDE_COPY_H
+#define TIDE_COPY_H
+
+#include <linux/types.h>
+
+#include "odp.h"
+
+/* The most that is copied while locks are held. */
+#define TIDE_COPY_MAX	(64U << 10)
+
+enum tide_side_index { TIDE_DST, TIDE_SRC, TIDE_SIDES };
+
+/**
+ * struct tide_side - one end of a copy
+ * @kaddr: kernel memory; or NULL, and then a region:
+ * @addr: I/O virtual address
+ * @pd_id: the protection domain of the accessing queue pair
+ * @key: the region's key
+ * @rights: those the region has to give
+ * @hold: pages pinned for this side, which may be none
+ */
+struct tide_side {
+	void *kaddr;
+	u64 addr;
+	u64 pd_id;
+	u32 key;
+	int rights;
+	const struct tide_hold *hold;
+};
+
+/**
+ * struct tide_copy_stop - why nothing was copied
+ * @side: on which end
+ * @fault: for -EFAULT: what has to be brought in; the mirror has a reference
+ */
+struct tide_copy_stop {
+	enum tide_side_index side;
+	struct tide_fault fault;
+};
+
+int tide_copy(const struct tide_side *dst, const struct tide_side *src,
+	      u32 len, struct tide_copy_stop *stop);
+int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
+		u64 swap, u64 *old, struct tide_copy_stop *stop);
+
+#endif /* TIDE_COPY_H */

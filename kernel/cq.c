@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * cq.c - completion queues.
+ */
+#include <rdma/uverbs_ioctl.h>
+
+#include "context.h"
+#include "cq.h"
+#include "device.h"
+
+static void cq_overflow(struct tide_cq *cq)
+{
+	struct ib_event event = {
+		.device = cq->ibcq.device,
+		.element.cq = &cq->ibcq,
+		.event = IB_EVENT_CQ_ERR,
+	};
+
+	cq->overflowed = true;
+	if (cq->ibcq.event_handler)
+		cq->ibcq.event_handler(&event, cq->ibcq.cq_context);
+}
+
+/* Raise the completion event if the process asked for this one. */
+static void cq_notify(struct tide_cq *cq, bool solicited)
+{
+	u32 *arm = &cq->ring.head->arm;
+	u32 want;
+
+	/* Pairs with the process, which arms and then polls once more. */
+	smp_mb();
+	want = READ_ONCE(*arm);
+	if (want == TIDE_CQ_IDLE ||
+	    (want == TIDE_CQ_ARM_SOLICITED && !solicited))
+		return;
+	if (xchg(arm, TIDE_CQ_IDLE) != TIDE_CQ_IDLE)
+		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
+}
+
+/**
+ * tide_cq_post - add a completion
+ * @cq: the queue
+ * @cqe: the completion
+ * @solicited: whether it satisfies a request for solicited events only, as
+ *	errors do (IBTA 11.4.2.2)
+ *
+ * Context: any but hard interrupts; takes tide_cq.lock.
+ *
+ * Return: false when the queue has overflowed: the completion is lost, and
+ * the caller has to put its queue pair in error (IBTA 10.7.3.1, 11.6.3.1).
+ */
+bool tide_cq_post(struct tide_cq *cq, const struct tide_cqe *cqe,
+		  bool solicited)
+{
+	struct tide_ring *ring = &cq->ring;
+	u32 used;
+
+	spin_lock_bh(&cq->lock);
+	used = ring->index - smp_load_acquire(&ring->head->consumer);
+	if (!cq->overflowed && used > ring->mask)
+		cq_overflow(cq);
+	if (cq->overflowed) {
+		spin_unlock_bh(&cq->lock);
+		return false;
+	}
+
+	memcpy(tide_ring_entry(ring, ring->index), cqe, sizeof(*cqe));
+	smp_store_release(&ring->head->producer, ++ring->index);
+	cq_notify(cq, solicited || cqe->status != IB_WC_SUCCESS);
+	spin_unlock_bh(&cq->lock);
+	return true;
+}
+
+int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+		   TIDE_CREATE_CQ_ARG)
+{
+	struct ib_udata *data = tide_create_cq_udata();
+	struct tide_dev *dev = to_tide_dev(ibcq->device);
+	struct tide_cq *cq = to_tide_cq(ibcq);
+	struct tide_abi_create_cq_resp resp = {};
+	int ret;
+
+	if (!data || attr->flags)
+		return -EOPNOTSUPP;
+	if (attr->cqe < 1 || attr->cqe > TIDE_MAX_CQE)
+		return -EINVAL;
+	if (data->outlen < sizeof(resp))
+		return -EINVAL;
+
+	spin_lock_init(&cq->lock);
+	cq->cqn = atomic_inc_return(&dev->next_cqn);
+	ret = tide_ring_init(&cq->ring, attr->cqe, sizeof(struct tide_cqe));
+	if (ret)
+		return ret;
+
+	resp.cqn = cq->cqn;
+	ret = tide_ring_publish(&cq->ring, &tide_udata_context(data)->ibuc,
+				&resp.ring);
+	if (ret)
+		goto err_ring;
+	ret = ib_copy_to_udata(data, &resp, sizeof(resp));
+	if (ret)
+		goto err_publish;
+
+	ibcq->cqe = resp.ring.count;
+	return 0;
+
+err_publish:
+	tide_ring_unpublish(&cq->ring);
+err_ring:
+	tide_ring_destroy(&cq->ring);
+	return ret;
+}
+
+int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
+{
+	struct tide_cq *cq = to_tide_cq(ibcq);
+
+	tide_ring_unpublish(&cq->ring);
+	tide_ring_destroy(&cq->ring);
+	return 0;
+}

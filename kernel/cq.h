@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * cq.h - completion queues.
+ */
+#ifndef TIDE_CQ_H
+#define TIDE_CQ_H
+
+#include <rdma/ib_verbs.h>
+
+#include "compat.h"
+#include "ring.h"
+
+#define TIDE_MAX_CQE	(1 << 20)
+
+/**
+ * struct tide_cq - a completion queue
+ * @ibcq: the core's part
+ * @lock: serialises producers; taken with bottom halves off, inside
+ *	tide_qp.lock
+ * @ring: the entries, of which the kernel is the producer
+ * @overflowed: an entry found no room; the queue stays in error until it is
+ *	destroyed
+ * @cqn: its number
+ */
+struct tide_cq {
+	struct ib_cq ibcq;
+	spinlock_t lock;
+	struct tide_ring ring;
+	bool overflowed;
+	u32 cqn;
+};
+
+static inline struct tide_cq *to_tide_cq(struct ib_cq *ibcq)
+{
+	return container_of(ibcq, struct tide_cq, ibcq);
+}
+
+bool tide_cq_post(struct tide_cq *cq, const struct tide_cqe *cqe,
+		  bool solicited);
+int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
+		   TIDE_CREATE_CQ_ARG);
+int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata);
+
+#endif /* TIDE_CQ_H */

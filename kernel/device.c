@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * device.c - the device, its port, and protection domains.
+ */
+#include <linux/dma-mapping.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/utsname.h>
+#include <net/addrconf.h>
+#include <rdma/ib_addr.h>
+#include <rdma/ib_cache.h>
+#include <rdma/uverbs_ioctl.h>
+
+#include "compat.h"
+#include "context.h"
+#include "cq.h"
+#include "device.h"
+#include "mr.h"
+#include "qp.h"
+#include "res.h"
+#include "stats.h"
+
+#define MAX_PD		65536
+#define MAX_CQ		65536
+#define MAX_MR		(1 << 20)
+#define GID_TABLE_LEN	1024
+#define DEFAULT_PKEY	0xffff
+
+/* Not a vendor's: an OUI with the locally administered bit. */
+#define VENDOR_ID	0x021de0
+
+static LIST_HEAD(devices);
+static DEFINE_MUTEX(devices_lock);
+
+static int tide_query_device(struct ib_device *ibdev,
+			     struct ib_device_attr *attr,
+			     struct ib_udata *udata)
+{
+	if (udata->inlen || udata->outlen)
+		return -EINVAL;
+	*attr = ibdev->attrs;
+	return 0;
+}
+
+static enum ib_port_state port_state(const struct net_device *ndev)
+{
+	return netif_running(ndev) && netif_carrier_ok(ndev) ?
+	       IB_PORT_ACTIVE : IB_PORT_DOWN;
+}
+
+static enum ib_port_phys_state port_phys_state(const struct net_device *ndev)
+{
+	if (port_state(ndev) == IB_PORT_ACTIVE)
+		return IB_PORT_PHYS_STATE_LINK_UP;
+	return netif_running(ndev) ? IB_PORT_PHYS_STATE_POLLING :
+				     IB_PORT_PHYS_STATE_DISABLED;
+}
+
+static int tide_query_port(struct ib_device *ibdev, u32 port,
+			   struct ib_port_attr *attr)
+{
+	struct net_device *ndev = to_tide_dev(ibdev)->ndev;
+
+	attr->max_mtu = IB_MTU_4096;
+	attr->active_mtu = iboe_get_mtu(READ_ONCE(ndev->mtu)) ?: IB_MTU_256;
+	attr->state = port_state(ndev);
+	attr->phys_state = port_phys_state(ndev);
+	attr->gid_tbl_len = GID_TABLE_LEN;
+	attr->pkey_tbl_len = 1;
+	attr->max_msg_sz = TIDE_MAX_MSG;
+	attr->max_vl_num = 1;
+	attr->ip_gids = true;
+	return ib_get_eth_speed(ibdev, port, &attr->active_speed,
+				&attr->active_width);
+}
+
+static int tide_get_port_immutable(struct ib_device *ibdev, u32 port,
+				   struct ib_port_immutable *immutable)
+{
+	struct ib_port_attr attr = {};
+	int ret;
+
+	immutable->core_cap_flags = RDMA_CORE_CAP_PROT_ROCE_UDP_ENCAP;
+	ret = ib_query_port(ibdev, port, &attr);
+	if (ret)
+		return ret;
+	immutable->pkey_tbl_len = attr.pkey_tbl_len;
+	immutable->gid_tbl_len = attr.gid_tbl_len;
+	return 0;
+}
+
+static enum rdma_link_layer tide_get_link_layer(struct ib_device *ibdev,
+						u32 port)
+{
+	return IB_LINK_LAYER_ETHERNET;
+}
+
+static int tide_query_pkey(struct ib_device *ibdev, u32 port, u16 index,
+			   u16 *pkey)
+{
+	if (index)
+		return -EINVAL;
+	*pkey = DEFAULT_PKEY;
+	return 0;
+}
+
+/* The table is the core's; there is no hardware that keeps a copy. */
+static int tide_add_gid(const struct ib_gid_attr *attr, void **context)
+{
+	return 0;
+}
+
+static int tide_del_gid(const struct ib_gid_attr *attr, void **context)
+{
+	return 0;
+}
+
+static void tide_get_dev_fw_str(struct ib_device *ibdev, char *str)
+{
+	snprintf(str, IB_FW_VERSION_NAME_MAX, "1.0.0");
+}
+
+static int tide_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
+{
+	static atomic64_t next_id = ATOMIC64_INIT(0);
+	struct tide_pd *pd = to_tide_pd(ibpd);
+	struct tide_abi_alloc_pd_resp resp = {};
+
+	pd->id = atomic64_inc_return(&next_id);
+	if (!udata)
+		return 0;
+	if (udata->outlen < sizeof(resp))
+		return -EINVAL;
+	resp.pdn = pd->id;
+	return ib_copy_to_udata(udata, &resp, sizeof(resp));
+}
+
+static int tide_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
+{
+	return 0;
+}
+
+static void tide_dealloc_driver(struct ib_device *ibdev)
+{
+	struct tide_dev *dev = to_tide_dev(ibdev);
+
+	platform_device_unregister(dev->parent);
+	mutex_lock(&devices_lock);
+	list_del(&dev->node);
+	mutex_unlock(&devices_lock);
+}
+
+static const struct ib_device_ops tide_ops = {
+	.owner = THIS_MODULE,
+	.driver_id = RDMA_DRIVER_UNKNOWN,
+	.uverbs_abi_ver = TIDE_ABI_VERSION,
+
+	.add_gid = tide_add_gid,
+	.alloc_hw_port_stats = tide_alloc_hw_port_stats,
+	.alloc_pd = tide_alloc_pd,
+	.alloc_ucontext = tide_alloc_ucontext,
+	.create_cq = tide_create_cq,
+	.create_qp = tide_create_qp,
+	.dealloc_driver = tide_dealloc_driver,
+	.dealloc_pd = tide_dealloc_pd,
+	.dealloc_ucontext = tide_dealloc_ucontext,
+	.del_gid = tide_del_gid,
+	.dereg_mr = tide_dereg_mr,
+	.destroy_cq = tide_destroy_cq,
+	.destroy_qp = tide_destroy_qp,
+	.disassociate_ucontext = tide_disassociate_ucontext,
+	.fill_res_cq_entry = tide_fill_res_cq_entry,
+	.fill_res_mr_entry = tide_fill_res_mr_entry,
+	.fill_res_qp_entry = tide_fill_res_qp_entry,
+	.get_dev_fw_str = tide_get_dev_fw_str,
+	.get_hw_stats = tide_get_hw_stats,
+	.get_link_layer = tide_get_link_layer,
+	.get_port_immutable = tide_get_port_immutable,
+	.mmap = tide_ring_mmap,
+	.mmap_free = tide_ring_mmap_free,
+	.modify_qp = tide_modify_qp,
+	.query_device = tide_query_device,
+	.query_pkey = tide_query_pkey,
+	.query_port = tide_query_port,
+	.query_qp = tide_query_qp,
+	.reg_user_mr = tide_reg_user_mr,
+
+	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),
+	INIT_RDMA_OBJ_SIZE(ib_pd, tide_pd, ibpd),
+	INIT_RDMA_OBJ_SIZE(ib_qp, tide_ibqp, ibqp),
+	INIT_RDMA_OBJ_SIZE(ib_ucontext, tide_ucontext, ibuc),
+};
+
+/* Whether a device is one of this module's. */
+bool tide_device_is_ours(const struct ib_device *ibdev)
+{
+	return ibdev->ops.owner == THIS_MODULE;
+}
+
+static void init_attrs(struct ib_device *ibdev)
+{
+	struct ib_device_attr *attr = &ibdev->attrs;
+	struct ib_odp_caps *odp = &attr->odp_caps;
+
+	attr->fw_ver = 1ULL << 32;
+	attr->sys_image_guid = ibdev->node_guid;
+	attr->vendor_id = VENDOR_ID;
+	attr->max_mr_size = U64_MAX;
+	attr->page_size_cap = PAGE_SIZE;
+	attr->max_qp = TIDE_MAX_QP;
+	attr->max_qp_wr = TIDE_MAX_QP_WR;
+	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
+				 IB_DEVICE_CURR_QP_STATE_MOD;
+	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
+	attr->max_send_sge = TIDE_MAX_SGE;
+	attr->max_recv_sge = TIDE_MAX_SGE;
+	attr->max_sge_rd = TIDE_MAX_SGE;
+	attr->max_cq = MAX_CQ;
+	attr->max_cqe = TIDE_MAX_CQE;
+	attr->max_mr = MAX_MR;
+	attr->max_pd = MAX_PD;
+	attr->max_qp_rd_atom = TIDE_MAX_RD_ATOMIC;
+	attr->max_qp_init_rd_atom = TIDE_MAX_RD_ATOMIC;
+	attr->max_res_rd_atom = TIDE_MAX_RD_ATOMIC * TIDE_MAX_QP;
+	attr->atomic_cap = IB_ATOMIC_GLOB;
+	attr->max_pkeys = 1;
+	attr->local_ca_ack_delay = 15;
+
+	odp->general_caps = IB_ODP_SUPPORT;
+	odp->per_transport_caps.rc_odp_caps =
+		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
+		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
+		IB_ODP_SUPPORT_ATOMIC;
+}
+
+static void init_identity(struct tide_dev *dev)
+{
+	struct ib_device *ibdev = &dev->ibdev;
+	u8 mac[ETH_ALEN];
+
+	if (dev->ndev->addr_len == ETH_ALEN)
+		ether_addr_copy(mac, dev->ndev->dev_addr);
+	else
+		eth_random_addr(mac);
+	addrconf_addr_eui48((u8 *)&ibdev->node_guid, mac);
+	ibdev->node_type = RDMA_NODE_IB_CA;
+	ibdev->phys_port_cnt = 1;
+	ibdev->num_comp_vectors = num_possible_cpus();
+	ibdev->local_dma_lkey = 0;
+	strscpy(ibdev->node_desc, "tide ", sizeof(ibdev->node_desc));
+	strlcat(ibdev->node_desc, init_utsname()->nodename,
+		sizeof(ibdev->node_desc));
+}
+
+static int make_parent(struct tide_dev *dev)
+{
+	struct platform_device *parent;
+	int ret;
+
+	parent = platform_device_register_simple("tide", PLATFORM_DEVID_AUTO,
+						 NULL, 0);
+	if (IS_ERR(parent))
+		return PTR_ERR(parent);
+	ret = dma_coerce_mask_and_coherent(&parent->dev, DMA_BIT_MASK(64));
+	if (ret) {
+		platform_device_unregister(parent);
+		return ret;
+	}
+	dev->parent = parent;
+	dev->ibdev.dev.parent = &parent->dev;
+	return 0;
+}
+
+static bool netdev_is_taken(const struct net_device *ndev)
+{
+	struct tide_dev *dev;
+
+	list_for_each_entry(dev, &devices, node)
+		if (dev->ndev == ndev)
+			return true;
+	return false;
+}
+
+/* Under devices_lock, so that a netdev gets one device only. */
+static struct tide_dev *tide_device_create(struct net_device *ndev)
+{
+	struct tide_dev *dev;
+	int ret;
+
+	if (netdev_is_taken(ndev))
+		return ERR_PTR(-EEXIST);
+	dev = ib_alloc_device(tide_dev, ibdev);
+	if (!dev)
+		return ERR_PTR(-ENOMEM);
+	dev->ndev = ndev;
+	spin_lock_init(&dev->stats_lock);
+	init_identity(dev);
+	init_attrs(&dev->ibdev);
+	ret = make_parent(dev);
+	if (ret) {
+		ib_dealloc_device(&dev->ibdev);
+		return ERR_PTR(ret);
+	}
+	/* From here on ib_dealloc_device() undoes the rest. */
+	ib_set_device_ops(&dev->ibdev, &tide_ops);
+	list_add(&dev->node, &devices);
+	return dev;
+}
+
+/**
+ * tide_device_add - make a device
+ * @name: its name, with %d for a number
+ * @ndev: the netdev it is on
+ *
+ * Context: process, under rtnl or with another hold on @ndev.
+ *
+ * Return: 0; -EEXIST when the netdev has one; another negative errno.
+ */
+int tide_device_add(const char *name, struct net_device *ndev)
+{
+	struct tide_dev *dev;
+	int ret;
+
+	mutex_lock(&devices_lock);
+	dev = tide_device_create(ndev);
+	mutex_unlock(&devices_lock);
+	if (IS_ERR(dev))
+		return PTR_ERR(dev);
+
+	ret = ib_device_set_netdev(&dev->ibdev, ndev, 1);
+	if (!ret)
+		ret = ib_register_device(&dev->ibdev, name, NULL);
+	if (ret)
+		ib_dealloc_device(&dev->ibdev);
+	return ret;
+}
+
+/* Unregister every device; no new ones are made meanwhile. */
+void tide_devices_remove_all(void)
+{
+	struct tide_dev *dev;
+
+	mutex_lock(&devices_lock);
+	while (!list_empty(&devices)) {
+		dev = list_first_entry(&devices, struct tide_dev, node);
+		get_device(&dev->ibdev.dev);
+		mutex_unlock(&devices_lock);
+
+		/* Somebody else may be at it; then this waits for them. */
+		ib_unregister_device(&dev->ibdev);
+		put_device(&dev->ibdev.dev);
+		mutex_lock(&devices_lock);
+	}
+	mutex_unlock(&devices_lock);
+}
+
+/**
+ * tide_device_find - the device on a netdev
+ * @ndev: the netdev
+ *
+ * Return: the device, held against unregistration until ib_device_put(); or
+ * NULL.
+ */
+struct tide_dev *tide_device_find(struct net_device *ndev)
+{
+	struct tide_dev *dev, *found = NULL;
+
+	mutex_lock(&devices_lock);
+	list_for_each_entry(dev, &devices, node) {
+		if (dev->ndev == ndev && ib_device_try_get(&dev->ibdev)) {
+			found = dev;
+			break;
+		}
+	}
+	mutex_unlock(&devices_lock);
+	return found;
+}
+
+static void dispatch(struct tide_dev *dev, enum ib_event_type type)
+{
+	struct ib_event event = {
+		.device = &dev->ibdev,
+		.element.port_num = 1,
+		.event = type,
+	};
+
+	ib_dispatch_event(&event);
+}
+
+/* Tell the port's users what has happened to the netdev. */
+void tide_port_event(struct tide_dev *dev, unsigned long event)
+{
+	switch (event) {
+	case NETDEV_UP:
+	case NETDEV_DOWN:
+	case NETDEV_CHANGE:
+		if (!tide_core_dispatches_port_events())
+			dispatch(dev, port_state(dev->ndev) == IB_PORT_ACTIVE ?
+				      IB_EVENT_PORT_ACTIVE :
+				      IB_EVENT_PORT_ERR);
+		break;
+	case NETDEV_UNREGISTER:
+		ib_unregister_device_queued(&dev->ibdev);
+		break;
+	}
+}

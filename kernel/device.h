@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * device.h - the device, its port, and protection domains.
+ */
+#ifndef TIDE_DEVICE_H
+#define TIDE_DEVICE_H
+
+#include <linux/platform_device.h>
+#include <rdma/ib_verbs.h>
+
+#include "qp.h"
+
+/**
+ * struct tide_dev - a device
+ * @ibdev: the core's part
+ * @ndev: the netdev it is on; the core holds it as long as the device is
+ *	registered
+ * @parent: the platform device: DMA mask, modalias
+ * @node: in the module's list of devices
+ * @next_cqn: last number given to a completion queue
+ * @stats_lock: protects @retired
+ * @retired: what destroyed queue pairs have counted
+ */
+struct tide_dev {
+	struct ib_device ibdev;
+	struct net_device *ndev;
+	struct platform_device *parent;
+	struct list_head node;
+	atomic_t next_cqn;
+	spinlock_t stats_lock;
+	u64 retired[TIDE_CNT_NUM];
+};
+
+/**
+ * struct tide_pd - a protection domain
+ * @ibpd: the core's part
+ * @id: its number, never used again
+ */
+struct tide_pd {
+	struct ib_pd ibpd;
+	u64 id;
+};
+
+static inline struct tide_dev *to_tide_dev(struct ib_device *ibdev)
+{
+	return container_of(ibdev, struct tide_dev, ibdev);
+}
+
+static inline struct tide_pd *to_tide_pd(struct ib_pd *ibpd)
+{
+	return container_of(ibpd, struct tide_pd, ibpd);
+}
+
+int tide_device_add(const char *name, struct net_device *ndev);
+void tide_devices_remove_all(void);
+struct tide_dev *tide_device_find(struct net_device *ndev);
+void tide_port_event(struct tide_dev *dev, unsigned long event);
+bool tide_device_is_ours(const struct ib_device *ibdev);
+
+#endif /* TIDE_DEVICE_H */

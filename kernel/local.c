@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * local.c - the local carrier.
+ */
+#include "local.h"
+#include "responder.h"
+#include "sg.h"
+
+/*
+ * Whether two queue pairs are connected to each other.  The peer's lock is
+ * held; the requester's addresses do not change while it sends.
+ */
+static bool connected(const struct tide_qp *qp, const struct tide_qp *peer)
+{
+	return peer->ibqp && tide_qp_may_receive(peer) &&
+	       peer->attr.dest_qp_num == qp->qpn &&
+	       peer->net_cookie == qp->net_cookie &&
+	       !memcmp(&peer->sgid, &qp->dgid, sizeof(qp->dgid)) &&
+	       !memcmp(&peer->dgid, &qp->sgid, sizeof(qp->sgid));
+}
+
+/* The requester's side of moving payload. */
+static struct tide_side own_side(struct tide_qp *qp, int rights, u32 *len)
+{
+	struct tide_requester *req = &qp->req;
+
+	if (req->inline_data)
+		return (struct tide_side) {
+			.kaddr = req->inline_data + req->done,
+		};
+	return tide_sg_side(&req->sg, qp->pd_id, rights, len);
+}
+
+static void own_moved(struct tide_qp *qp, u32 len)
+{
+	struct tide_requester *req = &qp->req;
+
+	if (!req->inline_data)
+		tide_sg_advance(&req->sg, len);
+	req->done += len;
+	tide_count(qp, TIDE_CNT_TX_BYTES, len);
+}
+
+/* Nothing was copied: @error is tide_copy()'s, @remote the responder's side. */
+static enum tide_verdict stopped(struct tide_qp *qp, struct tide_qp *peer,
+				 int error, enum tide_side_index remote)
+{
+	struct tide_requester *req = &qp->req;
+
+	if (error == -EFAULT)
+		return TIDE_FAULT;
+	if (req->stop.side == remote)
+		return tide_resp_denied(peer, &req->op);
+	return TIDE_LOCAL_PROT;
+}
+
+/* Move the next piece of payload. */
+static enum tide_verdict move(struct tide_qp *qp, struct tide_qp *peer)
+{
+	struct tide_requester *req = &qp->req;
+	bool read = req->op.opcode == IB_WR_RDMA_READ;
+	enum tide_side_index remote = read ? TIDE_SRC : TIDE_DST;
+	u32 len = req->op.length - req->done;
+	struct tide_side side[TIDE_SIDES];
+	int ret;
+
+	side[remote] = tide_resp_side(peer, &req->op, req->done, &len);
+	side[!remote] = own_side(qp, read ? IB_ACCESS_LOCAL_WRITE : 0, &len);
+	side[TIDE_DST].hold = &req->hold[TIDE_DST];
+	side[TIDE_SRC].hold = &req->hold[TIDE_SRC];
+
+	ret = tide_copy(&side[TIDE_DST], &side[TIDE_SRC], len, &req->stop);
+	if (ret < 0)
+		return stopped(qp, peer, ret, remote);
+	own_moved(qp, ret);
+	tide_resp_moved(peer, &req->op, ret);
+	return req->done < req->op.length ? TIDE_MORE : TIDE_DONE;
+}
+
+static enum tide_verdict execute_atomic(struct tide_qp *qp,
+					struct tide_qp *peer)
+{
+	struct tide_requester *req = &qp->req;
+	const struct tide_op *op = &req->op;
+	u32 len = sizeof(u64);
+	struct tide_side side = tide_resp_side(peer, op, 0, &len);
+	int ret;
+
+	side.hold = &req->hold[TIDE_DST];
+	ret = tide_atomic(&side, op->opcode == IB_WR_ATOMIC_CMP_AND_SWP,
+			  op->compare_add, op->swap, &req->result, &req->stop);
+	if (ret)
+		return stopped(qp, peer, ret, TIDE_DST);
+	req->executed = true;
+	tide_resp_moved(peer, op, len);
+	return tide_resp_finish(peer, op);
+}
+
+/*
+ * Deliver an atomic's result.  That is nobody's business but the requester's
+ * own, and must not execute it again.
+ */
+static enum tide_verdict deliver_result(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	u32 len = sizeof(req->result) - req->done;
+	struct tide_side src = { .kaddr = (void *)&req->result + req->done };
+	struct tide_side dst = tide_sg_side(&req->sg, qp->pd_id,
+					    IB_ACCESS_LOCAL_WRITE, &len);
+	int ret;
+
+	dst.hold = &req->hold[TIDE_DST];
+	local_bh_disable();
+	ret = tide_copy(&dst, &src, len, &req->stop);
+	local_bh_enable();
+	if (ret < 0)
+		return ret == -EFAULT ? TIDE_FAULT : TIDE_LOCAL_PROT;
+	own_moved(qp, ret);
+	return req->done < sizeof(req->result) ? TIDE_MORE : TIDE_DONE;
+}
+
+/* The memory that a fault was to bring in is not there. */
+static enum tide_verdict page_error(struct tide_qp *qp, struct tide_qp *peer)
+{
+	struct tide_requester *req = &qp->req;
+	bool read = req->op.opcode == IB_WR_RDMA_READ;
+
+	if (req->page_error == (read ? TIDE_SRC : TIDE_DST))
+		return tide_resp_denied(peer, &req->op);
+	return TIDE_LOCAL_PROT;
+}
+
+/* The peer's lock is held, and it is connected to us. */
+static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
+{
+	struct tide_requester *req = &qp->req;
+	enum tide_verdict verdict;
+
+	if (req->begun && !tide_resp_expects(peer, &req->op))
+		return TIDE_SILENT;
+	if (!req->begun) {
+		verdict = tide_resp_begin(peer, &req->op);
+		if (verdict != TIDE_DONE)
+			return verdict;
+		req->begun = true;
+	}
+	if (req->page_error != TIDE_SIDES)
+		return page_error(qp, peer);
+
+	if (req->op.opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
+	    req->op.opcode == IB_WR_ATOMIC_FETCH_AND_ADD) {
+		verdict = execute_atomic(qp, peer);
+		return verdict == TIDE_DONE ? TIDE_MORE : verdict;
+	}
+	if (req->done < req->op.length) {
+		verdict = move(qp, peer);
+		if (verdict != TIDE_DONE)
+			return verdict;
+	}
+	return tide_resp_finish(peer, &req->op);
+}
+
+/**
+ * tide_local_step - carry the current operation a step further
+ * @qp: the requester's queue pair, with the run bit; an operation is busy
+ *
+ * Context: process; takes the peer's tide_qp.lock; does not sleep.
+ *
+ * Return: TIDE_SILENT when there is no such peer here that would answer.
+ */
+enum tide_verdict tide_local_step(struct tide_qp *qp)
+{
+	enum tide_verdict verdict = TIDE_SILENT;
+	struct tide_qp *peer;
+
+	if (qp->req.executed)
+		return qp->req.page_error == TIDE_SIDES ? deliver_result(qp) :
+							  TIDE_LOCAL_PROT;
+
+	peer = tide_qp_find(qp->attr.dest_qp_num);
+	if (!peer)
+		return TIDE_SILENT;
+	spin_lock_bh(&peer->lock);
+	if (connected(qp, peer))
+		verdict = step(qp, peer);
+	if (verdict == TIDE_RNR)
+		qp->req.rnr_timer = peer->attr.min_rnr_timer;
+	spin_unlock_bh(&peer->lock);
+	tide_qp_put(peer);
+	return verdict;
+}

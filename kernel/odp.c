@@ -1,0 +1,581 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * odp.c - the mirror of an address space: faults in, invalidations out.
+ *
+ * The rules, which the code refers to by number:
+ *
+ * M1  no byte of a page is used after the invalidation that covers it has
+ *     returned;
+ * M2  an invalidation allocates nothing and waits for nothing that a fault
+ *     holds;
+ * M3  neither correctness nor progress depends on how many invalidations
+ *     there are;
+ * M4  what was written is never lost: a page is dirtied before it is let go;
+ * M5  two leaves are locked in the order of their addresses, one leaf once;
+ * M6  a process's exit waits for nobody's progress, and its address space is
+ *     not kept alive by its regions.
+ */
+#include <linux/llist.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "compat.h"
+#include "module.h"
+#include "odp.h"
+
+/*
+ * Races that a fault may lose against invalidations before its caller has to
+ * pin the pages instead (M3).
+ */
+#define MAX_LOST_RACES		4
+
+/* Pages looked at by one fault; those not asked for are only snapshotted. */
+#define FAULT_WINDOW		64
+
+/* How long a leaf stays empty before it is freed. */
+#define REAP_DELAY		(HZ)
+
+/* Pages whose dirtying is deferred until the leaf lock is dropped. */
+#define DIRTY_BATCH		32
+
+/**
+ * struct tide_mirror - the mirror of one address space
+ * @node: in the list of all mirrors
+ * @mm: the address space; its memory is not kept, only the structure (M6)
+ * @ref: regions, and faults under way
+ * @leaves: struct tide_leaf by address >> TIDE_LEAF_SHIFT
+ * @idle: leaves that became empty
+ * @reaper: frees them
+ */
+struct tide_mirror {
+	struct list_head node;
+	struct mm_struct *mm;
+	refcount_t ref;
+	struct xarray leaves;
+	struct llist_head idle;
+	struct delayed_work reaper;
+};
+
+static LIST_HEAD(mirrors);
+static DEFINE_MUTEX(mirrors_lock);
+
+/* For changing entries; readers stay away meanwhile. */
+static void leaf_lock(struct tide_leaf *leaf)
+{
+	atomic_inc(&leaf->writers);
+	write_lock_bh(&leaf->lock);
+}
+
+static void leaf_unlock(struct tide_leaf *leaf)
+{
+	write_unlock_bh(&leaf->lock);
+	atomic_dec(&leaf->writers);
+}
+
+static void leaf_free_rcu(struct rcu_head *rcu)
+{
+	struct tide_leaf *leaf = container_of(rcu, struct tide_leaf, rcu);
+
+	free_page((unsigned long)leaf->entries);
+	kfree(leaf);
+}
+
+/* Free a leaf that is out of the tree, or never was in it.  Sleeps. */
+static void leaf_free(struct tide_leaf *leaf)
+{
+	mmu_interval_notifier_remove(&leaf->notifier);
+	call_rcu(&leaf->rcu, leaf_free_rcu);
+}
+
+/* Have the reaper look at an empty leaf.  The leaf lock is held. */
+static void leaf_check_idle(struct tide_leaf *leaf)
+{
+	struct tide_mirror *mirror = leaf->mirror;
+
+	if (leaf->present || leaf->idle)
+		return;
+	leaf->idle = true;
+	llist_add(&leaf->reap, &mirror->idle);
+	queue_delayed_work(tide_wq, &mirror->reaper, REAP_DELAY);
+}
+
+/*
+ * Clear entries from @slot on, up to @end or until a batch of written pages
+ * is full, and take note of those.  The leaf lock is held.
+ */
+static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
+			       unsigned int end, struct page **dirty,
+			       unsigned int *nr_dirty)
+{
+	for (; slot < end && *nr_dirty < DIRTY_BATCH; slot++) {
+		unsigned long entry = leaf->entries[slot];
+
+		if (!entry)
+			continue;
+		if (entry & TIDE_ENTRY_DIRTY)
+			dirty[(*nr_dirty)++] = hmm_pfn_to_page(entry);
+		leaf->entries[slot] = 0;
+		leaf->present--;
+	}
+	return slot;
+}
+
+/*
+ * Pages are dirtied with the leaf lock dropped: a file system's locks are not
+ * safe against softirqs, and this one is taken there.  The pages cannot go
+ * away before we return (M4).
+ */
+static bool leaf_invalidate(struct mmu_interval_notifier *notifier,
+			    const struct mmu_notifier_range *range,
+			    unsigned long seq)
+{
+	struct tide_leaf *leaf =
+		container_of(notifier, struct tide_leaf, notifier);
+	unsigned long base = notifier->interval_tree.start;
+	unsigned long start = max(range->start, base);
+	unsigned long last = min(range->end - 1, base + TIDE_LEAF_SIZE - 1);
+	unsigned int slot = tide_leaf_slot(start);
+	unsigned int end = tide_leaf_slot(last) + 1;
+	struct page *dirty[DIRTY_BATCH];
+	unsigned int nr_dirty, i;
+	bool begun = false;
+
+	do {
+		nr_dirty = 0;
+		leaf_lock(leaf);
+		if (!begun)
+			mmu_interval_set_seq(notifier, seq);
+		begun = true;
+		slot = leaf_clear(leaf, slot, end, dirty, &nr_dirty);
+		leaf_check_idle(leaf);
+		leaf_unlock(leaf);
+
+		for (i = 0; i < nr_dirty; i++)
+			set_page_dirty(dirty[i]);
+	} while (slot < end);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops leaf_notifier_ops = {
+	.invalidate = leaf_invalidate,
+};
+
+/*
+ * Empty a leaf that nobody uses any more, outside any invalidation: the pages
+ * may go as soon as their entries are cleared, so hold them meanwhile.
+ */
+static void leaf_empty(struct tide_leaf *leaf)
+{
+	struct page *dirty[DIRTY_BATCH];
+	unsigned int slot = 0;
+	unsigned int nr_dirty, i;
+
+	do {
+		nr_dirty = 0;
+		leaf_lock(leaf);
+		slot = leaf_clear(leaf, slot, TIDE_LEAF_PAGES, dirty,
+				  &nr_dirty);
+		for (i = 0; i < nr_dirty; i++)
+			get_page(dirty[i]);
+		leaf_unlock(leaf);
+
+		for (i = 0; i < nr_dirty; i++) {
+			set_page_dirty_lock(dirty[i]);
+			put_page(dirty[i]);
+		}
+	} while (slot < TIDE_LEAF_PAGES);
+}
+
+/* Free a leaf if it is still empty and no fault is about to fill it. */
+static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
+{
+	unsigned long index =
+		leaf->notifier.interval_tree.start >> TIDE_LEAF_SHIFT;
+	bool gone = false;
+
+	xa_lock(&mirror->leaves);
+	leaf_lock(leaf);
+	if (!leaf->present)
+		gone = refcount_dec_if_one(&leaf->ref);
+	leaf->idle = gone;
+	leaf_unlock(leaf);
+	if (gone)
+		__xa_erase(&mirror->leaves, index);
+	xa_unlock(&mirror->leaves);
+
+	if (gone)
+		leaf_free(leaf);
+}
+
+static void mirror_reap(struct work_struct *work)
+{
+	struct tide_mirror *mirror =
+		container_of(to_delayed_work(work), struct tide_mirror, reaper);
+	struct llist_node *idle;
+	struct tide_leaf *leaf, *next;
+
+	/* tide_mirror_put() has begun, waits for us, and frees all of them. */
+	if (!refcount_read(&mirror->ref))
+		return;
+	idle = llist_del_all(&mirror->idle);
+	llist_for_each_entry_safe(leaf, next, idle, reap)
+		reap_leaf(mirror, leaf);
+}
+
+static struct tide_mirror *mirror_create(struct mm_struct *mm)
+{
+	struct tide_mirror *mirror;
+
+	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+	if (!mirror)
+		return ERR_PTR(-ENOMEM);
+	mmgrab(mm);
+	mirror->mm = mm;
+	refcount_set(&mirror->ref, 1);
+	xa_init(&mirror->leaves);
+	init_llist_head(&mirror->idle);
+	INIT_DELAYED_WORK(&mirror->reaper, mirror_reap);
+	list_add(&mirror->node, &mirrors);
+	return mirror;
+}
+
+/**
+ * tide_mirror_get_current - the mirror of the caller's address space
+ *
+ * Context: process; sleeps.
+ *
+ * Return: the mirror with a reference, or ERR_PTR(-ENOMEM).
+ */
+struct tide_mirror *tide_mirror_get_current(void)
+{
+	struct tide_mirror *mirror;
+
+	mutex_lock(&mirrors_lock);
+	list_for_each_entry(mirror, &mirrors, node) {
+		if (mirror->mm == current->mm) {
+			refcount_inc(&mirror->ref);
+			goto out;
+		}
+	}
+	mirror = mirror_create(current->mm);
+out:
+	mutex_unlock(&mirrors_lock);
+	return mirror;
+}
+
+/* One more reference, for one who has one. */
+struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror)
+{
+	refcount_inc(&mirror->ref);
+	return mirror;
+}
+
+/**
+ * tide_mirror_put - drop a reference
+ * @mirror: the mirror
+ *
+ * Context: process; the last one sleeps.
+ */
+void tide_mirror_put(struct tide_mirror *mirror)
+{
+	struct tide_leaf *leaf;
+	unsigned long index;
+
+	if (!refcount_dec_and_mutex_lock(&mirror->ref, &mirrors_lock))
+		return;
+	list_del(&mirror->node);
+	mutex_unlock(&mirrors_lock);
+
+	/*
+	 * A reaper that runs now was started before the reference went; one
+	 * started later, by an invalidation, does nothing.
+	 */
+	cancel_delayed_work_sync(&mirror->reaper);
+	xa_for_each(&mirror->leaves, index, leaf) {
+		leaf_empty(leaf);
+		leaf_free(leaf);
+	}
+	cancel_delayed_work_sync(&mirror->reaper);
+	xa_destroy(&mirror->leaves);
+	mmdrop(mirror->mm);
+	kfree(mirror);
+}
+
+/**
+ * tide_mirror_leaf - the leaf that mirrors an address
+ * @mirror: the mirror
+ * @va: the address
+ *
+ * Context: under rcu_read_lock(), for as long as the leaf is used.
+ *
+ * Return: the leaf, or NULL when nothing there was ever touched.
+ */
+struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
+				   unsigned long va)
+{
+	return xa_load(&mirror->leaves, va >> TIDE_LEAF_SHIFT);
+}
+
+static struct tide_leaf *leaf_create(struct tide_mirror *mirror,
+				     unsigned long va)
+{
+	unsigned long start = va & ~(TIDE_LEAF_SIZE - 1);
+	struct tide_leaf *leaf;
+	int ret = -ENOMEM;
+
+	leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
+	if (!leaf)
+		return ERR_PTR(-ENOMEM);
+	leaf->entries = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!leaf->entries)
+		goto err_leaf;
+	leaf->mirror = mirror;
+	rwlock_init(&leaf->lock);
+	refcount_set(&leaf->ref, 2);
+
+	ret = mmu_interval_notifier_insert(&leaf->notifier, mirror->mm, start,
+					   TIDE_LEAF_SIZE, &leaf_notifier_ops);
+	if (ret)
+		goto err_entries;
+	return leaf;
+
+err_entries:
+	free_page((unsigned long)leaf->entries);
+err_leaf:
+	kfree(leaf);
+	return ERR_PTR(ret);
+}
+
+/*
+ * Get the leaf of @va with a reference, made if there was none.  The address
+ * space has users; no lock is held.
+ */
+static struct tide_leaf *leaf_get(struct tide_mirror *mirror, unsigned long va)
+{
+	struct tide_leaf *leaf;
+	int ret;
+
+	for (;;) {
+		rcu_read_lock();
+		leaf = tide_mirror_leaf(mirror, va);
+		if (leaf && !refcount_inc_not_zero(&leaf->ref))
+			leaf = NULL;
+		rcu_read_unlock();
+		if (leaf)
+			return leaf;
+
+		leaf = leaf_create(mirror, va);
+		if (IS_ERR(leaf))
+			return leaf;
+		ret = xa_insert(&mirror->leaves, va >> TIDE_LEAF_SHIFT, leaf,
+				GFP_KERNEL);
+		if (!ret)
+			return leaf;
+		leaf_free(leaf);
+		if (ret != -EBUSY)
+			return ERR_PTR(ret);
+	}
+}
+
+/* The tree's reference keeps the count from reaching zero here. */
+static void leaf_put(struct tide_leaf *leaf)
+{
+	rcu_read_lock();
+	refcount_dec(&leaf->ref);
+	leaf_lock(leaf);
+	leaf_check_idle(leaf);
+	leaf_unlock(leaf);
+	rcu_read_unlock();
+}
+
+static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
+		      const unsigned long *pfns, unsigned int nr)
+{
+	const unsigned long keep = ~HMM_PFN_FLAGS | TIDE_ENTRY_READ |
+				   TIDE_ENTRY_WRITE;
+	unsigned int i;
+
+	for (i = 0; i < nr; i++, slot++) {
+		unsigned long old = leaf->entries[slot];
+
+		if (!(pfns[i] & HMM_PFN_VALID))
+			continue;
+		if (!old)
+			leaf->present++;
+		leaf->entries[slot] = (pfns[i] & keep) |
+				      (old & TIDE_ENTRY_DIRTY);
+	}
+}
+
+/* One attempt; -EBUSY when an invalidation came between. */
+static int leaf_fault(struct tide_leaf *leaf, struct mm_struct *mm,
+		      struct hmm_range *range)
+{
+	int ret;
+
+	range->notifier_seq = mmu_interval_read_begin(&leaf->notifier);
+	mmap_read_lock(mm);
+	ret = hmm_range_fault(range);
+	mmap_read_unlock(mm);
+	if (ret)
+		return ret;
+
+	leaf_lock(leaf);
+	if (mmu_interval_read_retry(&leaf->notifier, range->notifier_seq))
+		ret = -EBUSY;
+	else
+		leaf_fill(leaf, tide_leaf_slot(range->start), range->hmm_pfns,
+			  (range->end - range->start) >> PAGE_SHIFT);
+	leaf_unlock(leaf);
+	return ret;
+}
+
+static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
+{
+	const unsigned long window = FAULT_WINDOW << PAGE_SHIFT;
+	unsigned long want = HMM_PFN_REQ_FAULT |
+			     (fault->write ? HMM_PFN_REQ_WRITE : 0);
+	unsigned long start = round_down(fault->va, window);
+	unsigned long last = min(fault->va + fault->len, start + window) - 1;
+	unsigned int from = (fault->va - start) >> PAGE_SHIFT;
+	unsigned int to = (last - start) >> PAGE_SHIFT;
+	unsigned long pfns[FAULT_WINDOW];
+	struct hmm_range range = {
+		.notifier = &leaf->notifier,
+		.start = start,
+		.end = start + window,
+		.hmm_pfns = pfns,
+		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
+	};
+	unsigned int races, i;
+	int ret = -EBUSY;
+
+	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++) {
+		for (i = 0; i < FAULT_WINDOW; i++)
+			pfns[i] = i >= from && i <= to ? want : 0;
+		ret = leaf_fault(leaf, fault->mirror->mm, &range);
+	}
+	return ret;
+}
+
+/**
+ * tide_odp_fault - bring missing pages into the mirror
+ * @fault: which
+ *
+ * Brings in at least the first page.  Does not wait for a userfaultfd
+ * handler: what needs one fails, as does what is not there at all, and only
+ * tide_odp_wait() can tell the two apart.
+ *
+ * Context: process, no locks; sleeps.
+ *
+ * Return: 0; -EBUSY when invalidations won too often, tide_odp_hold() is the
+ * way on; -EPERM for writing what is read-only; -EFAULT; -ENOMEM.
+ */
+int tide_odp_fault(const struct tide_fault *fault)
+{
+	struct mm_struct *mm = fault->mirror->mm;
+	struct tide_leaf *leaf;
+	int ret;
+
+	if (!mmget_not_zero(mm))
+		return -EFAULT;
+	leaf = leaf_get(fault->mirror, fault->va);
+	if (IS_ERR(leaf)) {
+		ret = PTR_ERR(leaf);
+		goto out;
+	}
+	ret = fault_window(leaf, fault);
+	leaf_put(leaf);
+out:
+	mmput_async(mm);
+	return ret;
+}
+
+static unsigned int fault_pages(const struct tide_fault *fault)
+{
+	unsigned long span = offset_in_page(fault->va) + fault->len;
+
+	return min_t(unsigned long, DIV_ROUND_UP(span, PAGE_SIZE),
+		     TIDE_HOLD_PAGES);
+}
+
+/*
+ * Pin the first pages of @fault; returns how many, or a negative errno.  With
+ * @wait, wait for whoever has to provide them.
+ */
+static long fault_pin(const struct tide_fault *fault, struct page **pages,
+		      bool wait)
+{
+	struct mm_struct *mm = fault->mirror->mm;
+	int locked = 1;
+	long nr;
+
+	if (!mmget_not_zero(mm))
+		return -EFAULT;
+	mmap_read_lock(mm);
+	nr = tide_pin_user_pages_remote(mm, fault->va & PAGE_MASK,
+					fault_pages(fault),
+					fault->write ? FOLL_WRITE : 0, pages,
+					wait ? &locked : NULL);
+	if (locked)
+		mmap_read_unlock(mm);
+	mmput_async(mm);
+	return nr ?: -EFAULT;
+}
+
+/**
+ * tide_odp_hold - pin missing pages for the length of one copy (M3)
+ * @fault: which; the first few of them
+ * @hold: where to note them, for tide_odp_release()
+ *
+ * Context: process, no locks; sleeps, but for no userfaultfd handler.
+ *
+ * Return: 0 or a negative errno.
+ */
+int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold)
+{
+	long nr = fault_pin(fault, hold->pages, false);
+
+	if (nr < 0)
+		return nr;
+	hold->va = fault->va & PAGE_MASK;
+	hold->mirror = fault->mirror;
+	hold->write = fault->write;
+	hold->nr = nr;
+	return 0;
+}
+
+/**
+ * tide_odp_release - let go of what tide_odp_hold() pinned, if anything
+ * @hold: the pages
+ *
+ * Context: process, no locks; sleeps.
+ */
+void tide_odp_release(struct tide_hold *hold)
+{
+	if (hold->nr)
+		unpin_user_pages_dirty_lock(hold->pages, hold->nr, hold->write);
+	hold->nr = 0;
+}
+
+/**
+ * tide_odp_wait - have missing pages made, however long it takes
+ * @fault: which
+ *
+ * Context: a worker that nobody waits for (M6); no locks.
+ *
+ * Return: 0 when the first page is there for the moment, or -EFAULT when it
+ * cannot be.
+ */
+int tide_odp_wait(const struct tide_fault *fault)
+{
+	struct page *pages[TIDE_HOLD_PAGES];
+	long nr = fault_pin(fault, pages, true);
+
+	if (nr < 0)
+		return nr;
+	unpin_user_pages(pages, nr);
+	return 0;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * odp.h - the mirror of an address space, on which on-demand regions are
+ * windows.
+ *
+ * One mirror serves all on-demand regions of a process.  It has a leaf for
+ * each 2 MiB that was ever touched: an entry per page, a lock, and an MMU
+ * interval notifier.  An entry that is there may be used under the leaf's
+ * lock; the notifier takes it away under the same lock before the page goes.
+ */
+#ifndef TIDE_ODP_H
+#define TIDE_ODP_H
+
+#include <linux/hmm.h>
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/refcount.h>
+#include <linux/spinlock.h>
+
+#define TIDE_LEAF_SHIFT		21
+#define TIDE_LEAF_SIZE		(1UL << TIDE_LEAF_SHIFT)
+#define TIDE_LEAF_PAGES		(TIDE_LEAF_SIZE >> PAGE_SHIFT)
+
+/*
+ * What an entry of a leaf says beside the page's frame number: it may be
+ * read, it may be written, and it was written through us.  Zero: not there.
+ */
+#define TIDE_ENTRY_READ		HMM_PFN_VALID
+#define TIDE_ENTRY_WRITE	HMM_PFN_WRITE
+#define TIDE_ENTRY_DIRTY_BIT	(HMM_PFN_ORDER_SHIFT)
+#define TIDE_ENTRY_DIRTY	(1UL << TIDE_ENTRY_DIRTY_BIT)
+
+struct tide_mirror;
+
+/**
+ * struct tide_leaf - the mirror of 2 MiB of an address space
+ * @notifier: tells of pages about to go
+ * @mirror: the mirror it belongs to
+ * @lock: readers use entries, writers change them; taken inside tide_qp.lock.
+ *	Two leaves are locked in the order of their addresses in memory
+ * @writers: who holds or waits for @lock to change entries
+ * @present: entries that are not zero; under @lock
+ * @idle: on the mirror's list of leaves to look at, or out of the mirror;
+ *	under @lock
+ * @ref: one for the mirror, one for each fault under way
+ * @entries: a page of them
+ * @reap: on the mirror's list
+ * @rcu: frees it
+ */
+struct tide_leaf {
+	struct mmu_interval_notifier notifier;
+	struct tide_mirror *mirror;
+	rwlock_t lock;
+	atomic_t writers;
+	unsigned int present;
+	bool idle;
+	refcount_t ref;
+	unsigned long *entries;
+	struct llist_node reap;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct tide_fault - memory that an access found missing
+ * @mirror: where, with a reference
+ * @va: the first byte missing
+ * @len: bytes wanted from there on; they end in the leaf of the first
+ * @write: whether they are to be written
+ */
+struct tide_fault {
+	struct tide_mirror *mirror;
+	unsigned long va;
+	u32 len;
+	bool write;
+};
+
+#define TIDE_HOLD_PAGES		16
+
+/**
+ * struct tide_hold - pages pinned for the length of one copy
+ * @va: address of the first byte of the first page
+ * @mirror: whose memory; only compared
+ * @nr: how many pages; 0 when nothing is held
+ * @write: whether they may be written
+ * @pages: the pages
+ */
+struct tide_hold {
+	unsigned long va;
+	struct tide_mirror *mirror;
+	unsigned int nr;
+	bool write;
+	struct page *pages[TIDE_HOLD_PAGES];
+};
+
+struct tide_mirror *tide_mirror_get_current(void);
+struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror);
+void tide_mirror_put(struct tide_mirror *mirror);
+
+struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
+				   unsigned long va);
+
+int tide_odp_fault(const struct tide_fault *fault);
+int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold);
+void tide_odp_release(struct tide_hold *hold);
+int tide_odp_wait(const struct tide_fault *fault);
+
+/*
+ * Whether a reader should come back later.  With bottom halves off readers
+ * overtake a waiting writer, and enough of them would keep an invalidation
+ * waiting forever (M2): so they treat the leaf as empty, and meet the
+ * invalidation in tide_odp_fault().
+ */
+static inline bool tide_leaf_contended(const struct tide_leaf *leaf)
+{
+	return atomic_read(&leaf->writers);
+}
+
+static inline unsigned int tide_leaf_slot(unsigned long va)
+{
+	return (va & (TIDE_LEAF_SIZE - 1)) >> PAGE_SHIFT;
+}
+
+#endif /* TIDE_ODP_H */

@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * qp.c - queue pairs: creation, states, destruction.
+ */
+#include <linux/slab.h>
+#include <linux/xarray.h>
+#include <rdma/uverbs_ioctl.h>
+
+#include "context.h"
+#include "device.h"
+#include "mr.h"
+#include "qp.h"
+#include "requester.h"
+#include "responder.h"
+#include "stats.h"
+
+/*
+ * All queue pairs of all devices: the local carrier finds a peer by its
+ * number alone, whatever device it is on.  0 and 1 are special on the wire.
+ */
+static DEFINE_XARRAY_ALLOC(qps);
+static u32 next_qpn;
+
+#define FIRST_QPN	16
+#define LAST_QPN	0xffffff
+
+/**
+ * tide_qp_find - a queue pair by its number
+ * @qpn: the number
+ *
+ * Context: any.
+ *
+ * Return: the queue pair with a reference, or NULL.
+ */
+struct tide_qp *tide_qp_find(u32 qpn)
+{
+	struct tide_qp *qp;
+
+	rcu_read_lock();
+	qp = xa_load(&qps, qpn);
+	if (qp && !refcount_inc_not_zero(&qp->ref))
+		qp = NULL;
+	rcu_read_unlock();
+	return qp;
+}
+
+/**
+ * tide_qp_next - walk over all queue pairs
+ * @qpn: where to go on, 0 at first; updated
+ *
+ * Return: the next one with a reference, or NULL.
+ */
+struct tide_qp *tide_qp_next(unsigned long *qpn)
+{
+	struct tide_qp *qp;
+
+	rcu_read_lock();
+	do {
+		qp = xa_find_after(&qps, qpn, LAST_QPN, XA_PRESENT);
+	} while (qp && !refcount_inc_not_zero(&qp->ref));
+	rcu_read_unlock();
+	return qp;
+}
+
+/* One more reference, for one who has one. */
+void tide_qp_get(struct tide_qp *qp)
+{
+	refcount_inc(&qp->ref);
+}
+
+/* Drop a reference.  Context: any. */
+void tide_qp_put(struct tide_qp *qp)
+{
+	if (!refcount_dec_and_test(&qp->ref))
+		return;
+	tide_req_free(qp);
+	tide_ring_destroy(&qp->resp.rq);
+	kfree_rcu(qp, rcu);
+}
+
+/**
+ * tide_qp_event - raise an asynchronous event
+ * @qp: the queue pair, locked and not destroyed
+ * @type: the event
+ */
+void tide_qp_event(struct tide_qp *qp, enum ib_event_type type)
+{
+	struct ib_event event = {
+		.device = qp->ibqp->device,
+		.element.qp = qp->ibqp,
+		.event = type,
+	};
+
+	if (qp->ibqp->event_handler)
+		qp->ibqp->event_handler(&event, qp->ibqp->qp_context);
+}
+
+/**
+ * tide_qp_complete - report a completion
+ * @qp: the queue pair, locked and not destroyed
+ * @cq: where to
+ * @cqe: the completion; its qpn is filled in here
+ * @solicited: as for tide_cq_post()
+ *
+ * A completion queue that takes no more puts the queue pair in error.
+ */
+void tide_qp_complete(struct tide_qp *qp, struct tide_cq *cq,
+		      struct tide_cqe *cqe, bool solicited)
+{
+	cqe->qpn = qp->qpn;
+	if (tide_cq_post(cq, cqe, solicited) || qp->state == IB_QPS_ERR)
+		return;
+	tide_qp_event(qp, IB_EVENT_QP_FATAL);
+	tide_qp_error(qp);
+}
+
+/* Have the queue pair at the other end, if it is here, look again. */
+void tide_qp_kick_peer(struct tide_qp *qp)
+{
+	struct tide_qp *peer = tide_qp_find(qp->attr.dest_qp_num);
+
+	if (!peer)
+		return;
+	if (READ_ONCE(peer->attr.dest_qp_num) == qp->qpn)
+		tide_req_kick(peer);
+	tide_qp_put(peer);
+}
+
+/**
+ * tide_qp_error - enter the error state
+ * @qp: the queue pair, locked and not destroyed
+ *
+ * Receives are flushed at once, sends by the requester.
+ */
+void tide_qp_error(struct tide_qp *qp)
+{
+	if (qp->state == IB_QPS_ERR)
+		return;
+	WRITE_ONCE(qp->state, IB_QPS_ERR);
+	tide_resp_flush(qp);
+	tide_req_kick(qp);
+	tide_qp_kick_peer(qp);
+}
+
+/* The device goes: let programs see the end of what they have posted. */
+void tide_qps_error_of_device(struct tide_dev *dev)
+{
+	unsigned long qpn = 0;
+	struct tide_qp *qp;
+
+	while ((qp = tide_qp_next(&qpn))) {
+		spin_lock_bh(&qp->lock);
+		if (qp->ibqp && qp->dev == dev && qp->state != IB_QPS_RESET)
+			tide_qp_error(qp);
+		spin_unlock_bh(&qp->lock);
+		/* The sends too, before the queue pair is taken away. */
+		tide_req_doorbell(qp);
+		tide_qp_put(qp);
+	}
+}
+
+static int check_init_attr(const struct ib_qp_init_attr *init)
+{
+	const struct ib_qp_cap *cap = &init->cap;
+
+	if (init->qp_type != IB_QPT_RC || init->create_flags || init->srq)
+		return -EOPNOTSUPP;
+	if (!init->send_cq || !init->recv_cq)
+		return -EINVAL;
+	if (cap->max_send_wr > TIDE_MAX_QP_WR ||
+	    cap->max_recv_wr > TIDE_MAX_QP_WR ||
+	    cap->max_send_sge > TIDE_MAX_SGE ||
+	    cap->max_recv_sge > TIDE_MAX_SGE ||
+	    cap->max_inline_data > TIDE_MAX_INLINE)
+		return -EINVAL;
+	return 0;
+}
+
+/* Make both queues, and tell in @cap what came of it. */
+static int make_queues(struct tide_qp *qp, struct ib_qp_cap *cap)
+{
+	u32 send_payload = max_t(u32, cap->max_inline_data,
+				 cap->max_send_sge * sizeof(struct tide_sge));
+	u32 recv_payload = cap->max_recv_sge * sizeof(struct tide_sge);
+	int ret;
+
+	ret = tide_ring_init(&qp->req.sq, cap->max_send_wr,
+			     sizeof(struct tide_send_wqe) + send_payload);
+	if (ret)
+		return ret;
+	ret = tide_ring_init(&qp->resp.rq, cap->max_recv_wr,
+			     sizeof(struct tide_recv_wqe) + recv_payload);
+	if (ret) {
+		tide_ring_destroy(&qp->req.sq);
+		return ret;
+	}
+
+	cap->max_send_wr = qp->req.sq.mask + 1;
+	cap->max_recv_wr = qp->resp.rq.mask + 1;
+	cap->max_inline_data = send_payload;
+	qp->max_send_sge = cap->max_send_sge;
+	qp->max_recv_sge = cap->max_recv_sge;
+	qp->max_inline = send_payload;
+	return 0;
+}
+
+static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
+				struct ib_qp_init_attr *init,
+				const struct tide_ucontext *context)
+{
+	struct tide_dev *dev = to_tide_dev(ibqp->device);
+	struct tide_qp *qp;
+	int ret;
+
+	qp = kzalloc(sizeof(*qp), GFP_KERNEL_ACCOUNT);
+	if (!qp)
+		return ERR_PTR(-ENOMEM);
+	ret = make_queues(qp, &init->cap);
+	if (ret) {
+		kfree(qp);
+		return ERR_PTR(ret);
+	}
+
+	refcount_set(&qp->ref, 1);
+	spin_lock_init(&qp->lock);
+	qp->ibqp = ibqp;
+	qp->dev = dev;
+	qp->state = IB_QPS_RESET;
+	qp->context_id = context->id;
+	qp->pd_id = to_tide_pd(ibqp->pd)->id;
+	qp->net_cookie = dev_net(dev->ndev)->net_cookie;
+	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
+	qp->attr.cap = init->cap;
+	tide_req_init(qp);
+	return qp;
+}
+
+static int qp_publish(struct tide_qp *qp, struct ib_udata *udata,
+		      struct tide_ucontext *context)
+{
+	struct tide_abi_create_qp_resp resp = { .qpn = qp->qpn };
+	int ret;
+
+	ret = tide_ring_publish(&qp->req.sq, &context->ibuc, &resp.sq);
+	if (ret)
+		return ret;
+	ret = tide_ring_publish(&qp->resp.rq, &context->ibuc, &resp.rq);
+	if (ret)
+		goto err_sq;
+	ret = ib_copy_to_udata(udata, &resp, sizeof(resp));
+	if (ret)
+		goto err_rq;
+	return 0;
+
+err_rq:
+	tide_ring_unpublish(&qp->resp.rq);
+err_sq:
+	tide_ring_unpublish(&qp->req.sq);
+	return ret;
+}
+
+int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
+		   struct ib_udata *udata)
+{
+	struct tide_ucontext *context;
+	struct tide_qp *qp;
+	int ret;
+
+	if (!udata)
+		return -EOPNOTSUPP;
+	if (udata->outlen < sizeof(struct tide_abi_create_qp_resp))
+		return -EINVAL;
+	ret = check_init_attr(init);
+	if (ret)
+		return ret;
+
+	context = tide_udata_context(udata);
+	qp = qp_alloc(ibqp, init, context);
+	if (IS_ERR(qp))
+		return PTR_ERR(qp);
+	ret = xa_alloc_cyclic(&qps, &qp->qpn, qp,
+			      XA_LIMIT(FIRST_QPN, LAST_QPN), &next_qpn,
+			      GFP_KERNEL);
+	if (ret < 0)
+		goto err_qp;
+	ret = qp_publish(qp, udata, context);
+	if (ret)
+		goto err_number;
+
+	container_of(ibqp, struct tide_ibqp, ibqp)->qp = qp;
+	ibqp->qp_num = qp->qpn;
+	return 0;
+
+err_number:
+	xa_erase(&qps, qp->qpn);
+err_qp:
+	spin_lock_bh(&qp->lock);
+	qp->ibqp = NULL;
+	spin_unlock_bh(&qp->lock);
+	tide_req_shutdown(qp);
+	tide_qp_put(qp);
+	return ret;
+}
+
+static bool attr_is_valid(const struct ib_qp_attr *attr, int mask)
+{
+	if (mask & IB_QP_ALT_PATH || mask & IB_QP_PATH_MIG_STATE)
+		return false;
+	if (mask & IB_QP_PORT && attr->port_num != 1)
+		return false;
+	if (mask & IB_QP_PKEY_INDEX && attr->pkey_index != 0)
+		return false;
+	if (mask & IB_QP_PATH_MTU && (attr->path_mtu < IB_MTU_256 ||
+				      attr->path_mtu > IB_MTU_4096))
+		return false;
+	if (mask & IB_QP_TIMEOUT && attr->timeout > 31)
+		return false;
+	if (mask & IB_QP_RETRY_CNT && attr->retry_cnt > 7)
+		return false;
+	if (mask & IB_QP_RNR_RETRY && attr->rnr_retry > 7)
+		return false;
+	if (mask & IB_QP_MIN_RNR_TIMER && attr->min_rnr_timer > 31)
+		return false;
+	if (mask & IB_QP_MAX_QP_RD_ATOMIC &&
+	    attr->max_rd_atomic > TIDE_MAX_RD_ATOMIC)
+		return false;
+	if (mask & IB_QP_MAX_DEST_RD_ATOMIC &&
+	    attr->max_dest_rd_atomic > TIDE_MAX_RD_ATOMIC)
+		return false;
+	if (mask & IB_QP_DEST_QPN && attr->dest_qp_num > LAST_QPN)
+		return false;
+	if (mask & IB_QP_ACCESS_FLAGS &&
+	    attr->qp_access_flags & ~(TIDE_MR_RIGHTS | IB_ACCESS_MW_BIND))
+		return false;
+	return true;
+}
+
+static void store_path(struct tide_qp *qp, const struct ib_qp_attr *attr)
+{
+	const struct ib_global_route *grh =
+		rdma_ah_read_grh(&attr->ah_attr);
+
+	qp->attr.ah_attr = attr->ah_attr;
+	/* The reference is the core's, and lasts only for this call. */
+	qp->attr.ah_attr.grh.sgid_attr = NULL;
+	qp->sgid = grh->sgid_attr->gid;
+	qp->dgid = grh->dgid;
+}
+
+#define STORE(bit, field)						\
+	do {								\
+		if (mask & (bit))					\
+			qp->attr.field = attr->field;			\
+	} while (0)
+
+static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
+		       int mask)
+{
+	STORE(IB_QP_ACCESS_FLAGS, qp_access_flags);
+	STORE(IB_QP_PKEY_INDEX, pkey_index);
+	STORE(IB_QP_PORT, port_num);
+	STORE(IB_QP_PATH_MTU, path_mtu);
+	STORE(IB_QP_TIMEOUT, timeout);
+	STORE(IB_QP_RETRY_CNT, retry_cnt);
+	STORE(IB_QP_RNR_RETRY, rnr_retry);
+	STORE(IB_QP_RQ_PSN, rq_psn);
+	STORE(IB_QP_SQ_PSN, sq_psn);
+	STORE(IB_QP_MAX_QP_RD_ATOMIC, max_rd_atomic);
+	STORE(IB_QP_MAX_DEST_RD_ATOMIC, max_dest_rd_atomic);
+	STORE(IB_QP_MIN_RNR_TIMER, min_rnr_timer);
+	STORE(IB_QP_DEST_QPN, dest_qp_num);
+	if (mask & IB_QP_AV)
+		store_path(qp, attr);
+}
+
+/* Back to what tide_create_qp() made.  The core lets nobody else in. */
+static void reset_qp(struct tide_qp *qp)
+{
+	spin_lock_bh(&qp->lock);
+	WRITE_ONCE(qp->state, IB_QPS_RESET);
+	qp->resp.receiving = false;
+	tide_ring_reset(&qp->resp.rq);
+	qp->drain_event = false;
+	tide_qp_kick_peer(qp);
+	spin_unlock_bh(&qp->lock);
+
+	tide_req_reset(qp);
+
+	spin_lock_bh(&qp->lock);
+	qp->attr = (struct ib_qp_attr) { .cap = qp->attr.cap };
+	spin_unlock_bh(&qp->lock);
+}
+
+/* Enter @next, which is not RESET.  The queue pair is locked. */
+static void enter_state(struct tide_qp *qp, enum ib_qp_state next,
+			const struct ib_qp_attr *attr, int mask)
+{
+	enum ib_qp_state prev = qp->state;
+
+	if (next == IB_QPS_ERR) {
+		tide_qp_error(qp);
+		return;
+	}
+	if (next == IB_QPS_SQD && prev != IB_QPS_SQD)
+		qp->drain_event = mask & IB_QP_EN_SQD_ASYNC_NOTIFY &&
+				  attr->en_sqd_async_notify;
+	WRITE_ONCE(qp->state, next);
+	/* Somebody may have tried to reach us already. */
+	if (next == IB_QPS_RTR && prev != IB_QPS_RTR)
+		tide_qp_kick_peer(qp);
+	/* For sends that wait, or to find that there are none. */
+	if (next != prev && (next == IB_QPS_RTS || next == IB_QPS_SQD))
+		tide_req_kick(qp);
+}
+
+int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		   struct ib_udata *udata)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	enum ib_qp_state cur, next;
+	int ret = -EINVAL;
+
+	if (mask & ~IB_QP_ATTR_STANDARD_BITS)
+		return -EOPNOTSUPP;
+	if (!attr_is_valid(attr, mask))
+		return -EINVAL;
+
+	spin_lock_bh(&qp->lock);
+	cur = qp->state;
+	next = mask & IB_QP_STATE ? attr->qp_state : cur;
+	if (mask & IB_QP_CUR_STATE && attr->cur_qp_state != cur)
+		goto out;
+	if (!ib_modify_qp_is_ok(cur, next, ibqp->qp_type, mask))
+		goto out;
+	ret = 0;
+	if (next != IB_QPS_RESET) {
+		store_attr(qp, attr, mask);
+		enter_state(qp, next, attr, mask);
+	}
+out:
+	spin_unlock_bh(&qp->lock);
+
+	if (!ret && next == IB_QPS_RESET)
+		reset_qp(qp);
+	return ret;
+}
+
+int tide_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		  struct ib_qp_init_attr *init)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+
+	spin_lock_bh(&qp->lock);
+	*attr = qp->attr;
+	attr->qp_state = qp->state;
+	attr->cur_qp_state = qp->state;
+	attr->sq_draining = qp->state == IB_QPS_SQD &&
+			    READ_ONCE(qp->req.busy);
+	attr->path_mig_state = IB_MIG_MIGRATED;
+	spin_unlock_bh(&qp->lock);
+
+	*init = (struct ib_qp_init_attr) {
+		.event_handler = ibqp->event_handler,
+		.qp_context = ibqp->qp_context,
+		.send_cq = ibqp->send_cq,
+		.recv_cq = ibqp->recv_cq,
+		.cap = attr->cap,
+		.sq_sig_type = qp->sig_all ? IB_SIGNAL_ALL_WR :
+					     IB_SIGNAL_REQ_WR,
+		.qp_type = ibqp->qp_type,
+	};
+	return 0;
+}
+
+int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+
+	spin_lock_bh(&qp->lock);
+	qp->ibqp = NULL;
+	WRITE_ONCE(qp->state, IB_QPS_RESET);
+	tide_qp_kick_peer(qp);
+	spin_unlock_bh(&qp->lock);
+
+	xa_erase(&qps, qp->qpn);
+	tide_ring_unpublish(&qp->req.sq);
+	tide_ring_unpublish(&qp->resp.rq);
+	tide_stats_retire(qp);
+	tide_req_shutdown(qp);
+	tide_qp_put(qp);
+	return 0;
+}

@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * qp.h - queue pairs: their state, and what belongs to which side of them.
+ *
+ * A queue pair outlives its verbs object for as long as somebody executes
+ * something on it: nobody who destroys one has to wait for a page fault (M6).
+ *
+ * Locks, outermost first:
+ *	run bit		tide_requester.run: the requester's own state
+ *	tide_qp.lock	state, responder, completions; bottom halves off.
+ *			Never two at once
+ *	leaf locks	see odp.h
+ *	tide_cq.lock
+ */
+#ifndef TIDE_QP_H
+#define TIDE_QP_H
+
+#include <linux/refcount.h>
+#include <linux/timer.h>
+#include <linux/workqueue.h>
+#include <rdma/ib_verbs.h>
+
+#include "copy.h"
+#include "cq.h"
+#include "ring.h"
+
+#define TIDE_MAX_QP		65536
+#define TIDE_MAX_QP_WR		16384
+#define TIDE_MAX_RD_ATOMIC	128
+#define TIDE_MAX_MSG		(1U << 31)
+
+/**
+ * struct tide_sg - a scatter/gather list being worked through
+ * @sge: the list, the kernel's copy
+ * @num: its elements
+ * @at: the element that the next byte is in
+ * @offset: of that byte in it
+ */
+struct tide_sg {
+	struct tide_sge sge[TIDE_MAX_SGE];
+	u32 num;
+	u32 at;
+	u32 offset;
+};
+
+/**
+ * struct tide_op - an operation, as its responder sees it
+ * @opcode: enum ib_wr_opcode
+ * @solicited: the receiver's completion asks for an event
+ * @imm_data: immediate data, for opcodes that have it
+ * @length: bytes of payload
+ * @rkey: key of the remote memory
+ * @remote_addr: and its address
+ * @compare_add: for atomics
+ * @swap: for atomics
+ * @src_qpn: who asks
+ */
+struct tide_op {
+	enum ib_wr_opcode opcode;
+	bool solicited;
+	__be32 imm_data;
+	u32 length;
+	u32 rkey;
+	u64 remote_addr;
+	u64 compare_add;
+	u64 swap;
+	u32 src_qpn;
+};
+
+/* What keeps an operation from going on until a deadline. */
+enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
+
+/**
+ * struct tide_requester - the send side; owned by who has the run bit
+ * @run: see requester.c
+ * @stepping: memory may be touched right now on the queue pair's behalf
+ * @sq: the send queue
+ * @busy: an operation is under way: the fields from @op on are valid
+ * @begun: the responder has accepted it
+ * @signaled: its work request asked for a completion
+ * @wr_id: of its work request
+ * @op: what the responder gets to see
+ * @sg: the local memory; or
+ * @inline_data: the payload, in the send queue
+ * @done: bytes moved so far
+ * @wait: what it waits for, if anything
+ * @deadline: and until when, in jiffies; 0 is forever
+ * @rnr_timer: the responder's, as it came with the last RNR NAK
+ * @result: what an atomic found
+ * @executed: the atomic was executed, its result is not delivered yet
+ * @lost: faults in a row after which the page was gone again
+ * @pager: waits for a page that somebody has to provide, or NULL
+ * @page_error: side whose memory turned out not to be there, or TIDE_SIDES
+ * @stop: what is missing
+ * @hold: pages pinned for the next copy
+ * @timer: fires at @deadline
+ * @work: runs the requester
+ */
+struct tide_requester {
+	atomic_t run;
+	bool stepping;
+	struct tide_ring sq;
+	bool busy;
+	bool begun;
+	bool signaled;
+	u64 wr_id;
+	struct tide_op op;
+	struct tide_sg sg;
+	void *inline_data;
+	u32 done;
+	enum tide_wait wait;
+	unsigned long deadline;
+	u8 rnr_timer;
+	u64 result;
+	bool executed;
+	unsigned int lost;
+	struct tide_pager *pager;
+	enum tide_side_index page_error;
+	struct tide_copy_stop stop;
+	struct tide_hold hold[TIDE_SIDES];
+	struct timer_list timer;
+	struct work_struct work;
+};
+
+/**
+ * struct tide_responder - the receive side; under tide_qp.lock
+ * @rq: the receive queue
+ * @receiving: a receive is being filled: the fields below are valid
+ * @wr_id: of it
+ * @sg: its buffers
+ */
+struct tide_responder {
+	struct tide_ring rq;
+	bool receiving;
+	u64 wr_id;
+	struct tide_sg sg;
+};
+
+/* Counted where it happens, without sharing; summed up by stats.c. */
+enum tide_counter {
+	TIDE_CNT_TX_MSGS,
+	TIDE_CNT_TX_BYTES,
+	TIDE_CNT_RX_MSGS,
+	TIDE_CNT_RX_BYTES,
+	TIDE_CNT_RNR_WAITS,
+	TIDE_CNT_RETRY_EXCEEDED,
+	TIDE_CNT_RNR_EXCEEDED,
+	TIDE_CNT_REMOTE_ERRORS,
+	TIDE_CNT_LOCAL_ERRORS,
+	TIDE_CNT_PAGE_FAULTS,
+	TIDE_CNT_FALLBACK_PINS,
+	TIDE_CNT_FAULT_WAITS,
+	TIDE_CNT_NUM
+};
+
+/**
+ * struct tide_qp - a queue pair
+ * @ref: the verbs object, timers and works pending, and users of the moment
+ * @rcu: frees it
+ * @lock: see above
+ * @ibqp: the core's part; NULL once destroyed, when the completion queues and
+ *	all else that the core owns must not be touched; under @lock
+ * @dev: its device; not to be followed without knowing that @ibqp is set
+ * @qpn: its number
+ * @state: enum ib_qp_state; written under @lock
+ * @context_id: of the process's context that may ring for it
+ * @pd_id: its protection domain
+ * @net_cookie: its network namespace
+ * @sig_all: every send is signalled
+ * @max_send_sge: limits of the send queue's entries
+ * @max_recv_sge: and of the receive queue's
+ * @max_inline: bytes of inline data in a send queue entry
+ * @attr: attributes set so far; written under @lock
+ * @sgid: this side's address
+ * @dgid: the other side's
+ * @drain_event: SQD was asked to say when the send queue is drained
+ * @req: the send side
+ * @resp: the receive side
+ * @counts: enum tide_counter
+ * @retired: @counts were added to those of the device; under its stats_lock
+ */
+struct tide_qp {
+	refcount_t ref;
+	struct rcu_head rcu;
+	spinlock_t lock;
+	struct ib_qp *ibqp;
+	struct tide_dev *dev;
+	u32 qpn;
+	enum ib_qp_state state;
+	u64 context_id;
+	u64 pd_id;
+	u64 net_cookie;
+	bool sig_all;
+	u32 max_send_sge;
+	u32 max_recv_sge;
+	u32 max_inline;
+	struct ib_qp_attr attr;
+	union ib_gid sgid;
+	union ib_gid dgid;
+	bool drain_event;
+	struct tide_requester req;
+	struct tide_responder resp;
+	u64 counts[TIDE_CNT_NUM];
+	bool retired;
+};
+
+/* The core's object; it only points to the real one. */
+struct tide_ibqp {
+	struct ib_qp ibqp;
+	struct tide_qp *qp;
+};
+
+static inline struct tide_qp *to_tide_qp(struct ib_qp *ibqp)
+{
+	return container_of(ibqp, struct tide_ibqp, ibqp)->qp;
+}
+
+static inline void tide_count(struct tide_qp *qp, enum tide_counter counter,
+			      u64 n)
+{
+	WRITE_ONCE(qp->counts[counter], qp->counts[counter] + n);
+}
+
+/* Sends are taken from the queue only in RTS; what was begun ends in SQD. */
+static inline bool tide_qp_may_finish_sends(const struct tide_qp *qp)
+{
+	enum ib_qp_state state = READ_ONCE(qp->state);
+
+	return state == IB_QPS_RTS || state == IB_QPS_SQD;
+}
+
+static inline bool tide_qp_may_receive(const struct tide_qp *qp)
+{
+	return qp->state == IB_QPS_RTR || tide_qp_may_finish_sends(qp);
+}
+
+struct tide_qp *tide_qp_find(u32 qpn);
+struct tide_qp *tide_qp_next(unsigned long *qpn);
+void tide_qp_get(struct tide_qp *qp);
+void tide_qp_put(struct tide_qp *qp);
+
+void tide_qp_complete(struct tide_qp *qp, struct tide_cq *cq,
+		      struct tide_cqe *cqe, bool solicited);
+void tide_qp_event(struct tide_qp *qp, enum ib_event_type type);
+void tide_qp_error(struct tide_qp *qp);
+void tide_qp_kick_peer(struct tide_qp *qp);
+void tide_qps_error_of_device(struct tide_dev *dev);
+
+static inline struct tide_cq *tide_qp_send_cq(struct tide_qp *qp)
+{
+	return to_tide_cq(qp->ibqp->send_cq);
+}
+
+static inline struct tide_cq *tide_qp_recv_cq(struct tide_qp *qp)
+{
+	return to_tide_cq(qp->ibqp->recv_cq);
+}
+
+int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
+		   struct ib_udata *udata);
+int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		   struct ib_udata *udata);
+int tide_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
+		  struct ib_qp_init_attr *init);
+int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata);
+
+#endif /* TIDE_QP_H */

@@ -1,0 +1,646 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * requester.c - working off send queues, in order.
+ *
+ * One thread at a time runs a send queue: the one that set RUNNING.  Whoever
+ * finds it set leaves AGAIN behind, and the runner looks once more before it
+ * goes.  A queue that has to wait for something is simply not run until a
+ * doorbell, a timer, a peer or a pager kicks it.
+ */
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/wait_bit.h>
+
+#include "local.h"
+#include "module.h"
+#include "requester.h"
+#include "responder.h"
+#include "sg.h"
+#include "timing.h"
+
+#define RUNNING	BIT(0)
+#define AGAIN	BIT(1)
+
+/*
+ * What one doorbell, or one turn of the worker, may copy before the rest is
+ * left to the (next turn of the) worker: ibv_post_send() is to return
+ * promptly.  Every work request counts for some bytes of its own.
+ */
+#define BUDGET		(4 << 20)
+#define REQUEST_COST	4096
+
+/* Faults in a row for the same bytes before they are pinned (M3). */
+#define MAX_LOST	4
+
+/* RNR retry count that means forever (IBTA 9.7.5.2.8). */
+#define RNR_RETRY_FOREVER	7
+
+/**
+ * struct tide_pager - a wait for pages that somebody else has to provide
+ * @work: does the waiting
+ * @ref: the requester's, and the work's
+ * @qp: whom to kick afterwards
+ * @fault: the pages
+ * @result: of tide_odp_wait(), valid once @done
+ * @done: the wait is over
+ */
+struct tide_pager {
+	struct work_struct work;
+	refcount_t ref;
+	struct tide_qp *qp;
+	struct tide_fault fault;
+	int result;
+	bool done;
+};
+
+static const struct {
+	enum ib_wc_status status;
+	enum tide_counter counter;
+} failures[] = {
+	[TIDE_RNR] = { IB_WC_RNR_RETRY_EXC_ERR, TIDE_CNT_RNR_EXCEEDED },
+	[TIDE_SILENT] = { IB_WC_RETRY_EXC_ERR, TIDE_CNT_RETRY_EXCEEDED },
+	[TIDE_NAK_INVALID] = { IB_WC_REM_INV_REQ_ERR, TIDE_CNT_REMOTE_ERRORS },
+	[TIDE_NAK_ACCESS] = { IB_WC_REM_ACCESS_ERR, TIDE_CNT_REMOTE_ERRORS },
+	[TIDE_NAK_OP] = { IB_WC_REM_OP_ERR, TIDE_CNT_REMOTE_ERRORS },
+	[TIDE_LOCAL_PROT] = { IB_WC_LOC_PROT_ERR, TIDE_CNT_LOCAL_ERRORS },
+	[TIDE_LOCAL_LEN] = { IB_WC_LOC_LEN_ERR, TIDE_CNT_LOCAL_ERRORS },
+	[TIDE_LOCAL_QP_OP] = { IB_WC_LOC_QP_OP_ERR, TIDE_CNT_LOCAL_ERRORS },
+};
+
+static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
+{
+	switch (opcode) {
+	case IB_WR_RDMA_WRITE:
+	case IB_WR_RDMA_WRITE_WITH_IMM:
+		return IB_WC_RDMA_WRITE;
+	case IB_WR_RDMA_READ:
+		return IB_WC_RDMA_READ;
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+		return IB_WC_COMP_SWAP;
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		return IB_WC_FETCH_ADD;
+	default:
+		return IB_WC_SEND;
+	}
+}
+
+static void pager_put(struct tide_pager *pager)
+{
+	if (refcount_dec_and_test(&pager->ref))
+		kfree(pager);
+}
+
+static void pager_wait(struct work_struct *work)
+{
+	struct tide_pager *pager = container_of(work, struct tide_pager, work);
+	struct tide_qp *qp = pager->qp;
+
+	pager->result = tide_odp_wait(&pager->fault);
+	tide_mirror_put(pager->fault.mirror);
+	smp_store_release(&pager->done, true);
+	pager_put(pager);
+	tide_req_kick(qp);
+	tide_qp_put(qp);
+}
+
+/* Leave the waiting to a pager; takes over the reference in @fault. */
+static int pager_start(struct tide_qp *qp, const struct tide_fault *fault)
+{
+	struct tide_pager *pager;
+
+	pager = kzalloc(sizeof(*pager), GFP_KERNEL);
+	if (!pager) {
+		tide_mirror_put(fault->mirror);
+		return -ENOMEM;
+	}
+	INIT_WORK(&pager->work, pager_wait);
+	refcount_set(&pager->ref, 2);
+	tide_qp_get(qp);
+	pager->qp = qp;
+	pager->fault = *fault;
+	qp->req.pager = pager;
+	tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
+	queue_work(tide_wq, &pager->work);
+	return 0;
+}
+
+/* Whether the requester has to go on waiting for its pager. */
+static bool pager_pending(struct tide_requester *req)
+{
+	struct tide_pager *pager = req->pager;
+
+	if (!pager)
+		return false;
+	if (!smp_load_acquire(&pager->done))
+		return true;
+	if (pager->result)
+		req->page_error = req->stop.side;
+	req->pager = NULL;
+	pager_put(pager);
+	return false;
+}
+
+static void release_holds(struct tide_requester *req)
+{
+	tide_odp_release(&req->hold[TIDE_DST]);
+	tide_odp_release(&req->hold[TIDE_SRC]);
+}
+
+static void stop_waiting(struct tide_requester *req)
+{
+	if (req->wait == TIDE_WAIT_NONE)
+		return;
+	req->wait = TIDE_WAIT_NONE;
+	timer_delete(&req->timer);
+}
+
+/* Forget the current operation, if there is one. */
+static void req_drop(struct tide_requester *req)
+{
+	if (req->pager)
+		pager_put(req->pager);
+	req->pager = NULL;
+	req->busy = false;
+	release_holds(req);
+	stop_waiting(req);
+}
+
+/* Complete the current operation and free its entry.  qp->lock is held. */
+static void req_complete(struct tide_qp *qp, enum ib_wc_status status)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_cqe cqe = {
+		.wr_id = req->wr_id,
+		.status = status,
+		.opcode = wc_opcode(req->op.opcode),
+		.byte_len = req->op.length,
+		.src_qp = qp->attr.dest_qp_num,
+	};
+
+	tide_ring_taken(&req->sq);
+	if (req->signaled || status != IB_WC_SUCCESS)
+		tide_qp_complete(qp, tide_qp_send_cq(qp), &cqe, false);
+}
+
+/* The current operation has come to its end, good or bad. */
+static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_requester *req = &qp->req;
+
+	req_drop(req);
+	spin_lock_bh(&qp->lock);
+	/* In any other state its entry is flushed with the rest, or reset. */
+	if (qp->ibqp && tide_qp_may_finish_sends(qp)) {
+		if (verdict == TIDE_DONE) {
+			tide_count(qp, TIDE_CNT_TX_MSGS, 1);
+			req_complete(qp, IB_WC_SUCCESS);
+		} else {
+			tide_count(qp, failures[verdict].counter, 1);
+			req_complete(qp, failures[verdict].status);
+			tide_qp_error(qp);
+		}
+	}
+	spin_unlock_bh(&qp->lock);
+}
+
+/* Complete everything that is queued.  qp->lock is held. */
+static void req_flush(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	const struct tide_send_wqe *slot;
+	u32 posted;
+
+	while ((posted = tide_ring_posted(&req->sq)) &&
+	       !tide_ring_garbage(&req->sq, posted)) {
+		slot = tide_ring_entry(&req->sq, req->sq.index);
+		req->wr_id = READ_ONCE(slot->wr_id);
+		req->op.opcode = READ_ONCE(slot->opcode);
+		req->op.length = 0;
+		req_complete(qp, IB_WC_WR_FLUSH_ERR);
+	}
+}
+
+static bool opcode_is_known(u8 opcode)
+{
+	switch (opcode) {
+	case IB_WR_SEND:
+	case IB_WR_SEND_WITH_IMM:
+	case IB_WR_RDMA_WRITE:
+	case IB_WR_RDMA_WRITE_WITH_IMM:
+	case IB_WR_RDMA_READ:
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool opcode_reads(u8 opcode)
+{
+	return opcode == IB_WR_RDMA_READ ||
+	       opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
+	       opcode == IB_WR_ATOMIC_FETCH_AND_ADD;
+}
+
+/* Check what a work request asks of its own side. */
+static enum tide_verdict check_local(struct tide_qp *qp, u64 length)
+{
+	struct tide_requester *req = &qp->req;
+	bool reads = opcode_reads(req->op.opcode);
+
+	if (length > TIDE_MAX_MSG)
+		return TIDE_LOCAL_LEN;
+	if (reads && !qp->attr.max_rd_atomic)
+		return TIDE_LOCAL_QP_OP;
+	if (reads && req->op.opcode != IB_WR_RDMA_READ) {
+		if (length < sizeof(u64))
+			return TIDE_LOCAL_LEN;
+		length = sizeof(u64);
+	}
+	req->op.length = length;
+	if (!req->inline_data &&
+	    !tide_sg_allowed(&req->sg, qp->pd_id, length,
+			     reads ? IB_ACCESS_LOCAL_WRITE : 0))
+		return TIDE_LOCAL_PROT;
+	return TIDE_DONE;
+}
+
+/* Take over a work request: from the copy @wqe, its payload from @slot. */
+static enum tide_verdict load_request(struct tide_qp *qp,
+				      const struct tide_send_wqe *wqe,
+				      const struct tide_send_wqe *slot)
+{
+	struct tide_requester *req = &qp->req;
+
+	req->wr_id = wqe->wr_id;
+	req->signaled = qp->sig_all || wqe->flags & TIDE_SEND_SIGNALED;
+	req->begun = false;
+	req->executed = false;
+	req->done = 0;
+	req->lost = 0;
+	req->page_error = TIDE_SIDES;
+	req->inline_data = NULL;
+	req->op = (struct tide_op) {
+		.opcode = wqe->opcode,
+		.solicited = wqe->flags & TIDE_SEND_SOLICITED,
+		.imm_data = wqe->imm_data,
+		.rkey = wqe->rdma.rkey,
+		.remote_addr = wqe->rdma.remote_addr,
+		.compare_add = wqe->rdma.compare_add,
+		.swap = wqe->rdma.swap,
+		.src_qpn = qp->qpn,
+	};
+
+	if (!opcode_is_known(wqe->opcode))
+		return TIDE_LOCAL_QP_OP;
+	if (wqe->flags & TIDE_SEND_INLINE) {
+		if (wqe->inline_length > qp->max_inline ||
+		    opcode_reads(wqe->opcode))
+			return TIDE_LOCAL_QP_OP;
+		req->inline_data = (void *)(slot + 1);
+		return check_local(qp, wqe->inline_length);
+	}
+	if (wqe->num_sge > qp->max_send_sge)
+		return TIDE_LOCAL_QP_OP;
+	tide_sg_load(&req->sg, slot + 1, wqe->num_sge);
+	return check_local(qp, tide_sg_length(&req->sg));
+}
+
+/* SQD was reached and nothing is under way.  qp->lock is held. */
+static void req_drained(struct tide_qp *qp)
+{
+	if (!qp->drain_event)
+		return;
+	qp->drain_event = false;
+	tide_qp_event(qp, IB_EVENT_SQ_DRAINED);
+}
+
+/*
+ * Take the next work request off the send queue; false when there is none
+ * that may be worked on.  qp->lock is held.
+ */
+static bool req_fetch(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	const struct tide_send_wqe *slot;
+	struct tide_send_wqe wqe;
+	enum tide_verdict verdict;
+	u32 posted = tide_ring_posted(&req->sq);
+
+	if (!posted)
+		return false;
+	if (tide_ring_garbage(&req->sq, posted)) {
+		tide_qp_event(qp, IB_EVENT_QP_FATAL);
+		tide_qp_error(qp);
+		return false;
+	}
+	slot = tide_ring_entry(&req->sq, req->sq.index);
+	memcpy(&wqe, slot, sizeof(wqe));
+	verdict = load_request(qp, &wqe, slot);
+	if (verdict == TIDE_DONE) {
+		req->busy = true;
+		return true;
+	}
+	tide_count(qp, failures[verdict].counter, 1);
+	req_complete(qp, failures[verdict].status);
+	tide_qp_error(qp);
+	return false;
+}
+
+/* What to do next: true when an operation is ready for a step. */
+static bool req_next(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	bool ready = false;
+
+	if (req->busy && tide_qp_may_finish_sends(qp))
+		return !pager_pending(req);
+
+	if (req->busy)
+		req_drop(req);
+	spin_lock_bh(&qp->lock);
+	if (qp->ibqp && qp->state == IB_QPS_RTS)
+		ready = req_fetch(qp);
+	if (qp->ibqp && qp->state == IB_QPS_SQD)
+		req_drained(qp);
+	if (qp->ibqp && qp->state == IB_QPS_ERR)
+		req_flush(qp);
+	spin_unlock_bh(&qp->lock);
+	return ready;
+}
+
+/*
+ * One step of the current operation.  Whoever takes the queue pair out of
+ * service sets the state first and then waits for @stepping to go.
+ */
+static enum tide_verdict req_step(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	enum tide_verdict verdict = TIDE_SILENT;
+
+	WRITE_ONCE(req->stepping, true);
+	smp_mb();
+	if (tide_qp_may_finish_sends(qp))
+		verdict = tide_local_step(qp);
+	smp_store_release(&req->stepping, false);
+	return verdict;
+}
+
+static u64 wait_ns(const struct tide_qp *qp, enum tide_wait wait)
+{
+	if (wait == TIDE_WAIT_RNR)
+		return tide_rnr_timer_ns(qp->req.rnr_timer) *
+		       qp->attr.rnr_retry;
+	return tide_ack_timeout_ns(qp->attr.timeout) *
+	       (qp->attr.retry_cnt + 1);
+}
+
+static bool wait_is_endless(const struct tide_qp *qp, enum tide_wait wait)
+{
+	if (wait == TIDE_WAIT_RNR)
+		return qp->attr.rnr_retry == RNR_RETRY_FOREVER;
+	return !qp->attr.timeout;
+}
+
+/*
+ * The operation cannot go on by itself.  All the retries that the queue pair
+ * is allowed make one deadline: until then somebody's kick brings the
+ * operation back, and nothing polls.  False when the time is over.
+ */
+static bool req_wait(struct tide_qp *qp, enum tide_wait wait)
+{
+	struct tide_requester *req = &qp->req;
+	u64 ns;
+
+	if (req->wait == wait)
+		return !req->deadline || time_before(jiffies, req->deadline);
+
+	stop_waiting(req);
+	release_holds(req);
+	ns = wait_ns(qp, wait);
+	if (!wait_is_endless(qp, wait) && !ns)
+		return false;
+	req->wait = wait;
+	req->deadline = 0;
+	if (!wait_is_endless(qp, wait)) {
+		req->deadline = (jiffies + nsecs_to_jiffies(ns) + 1) ?: 1;
+		mod_timer(&req->timer, req->deadline);
+	}
+	if (wait == TIDE_WAIT_RNR)
+		tide_count(qp, TIDE_CNT_RNR_WAITS, 1);
+	return true;
+}
+
+/* Bring in the pages that the last step lacked.  Sleeps. */
+static void req_page_in(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_fault *fault = &req->stop.fault;
+	enum tide_side_index side = req->stop.side;
+	int ret = -EBUSY;
+
+	if (req->lost++ < MAX_LOST) {
+		tide_count(qp, TIDE_CNT_PAGE_FAULTS, 1);
+		ret = tide_odp_fault(fault);
+	}
+	if (ret == -EBUSY) {
+		tide_count(qp, TIDE_CNT_FALLBACK_PINS, 1);
+		tide_odp_release(&req->hold[side]);
+		ret = tide_odp_hold(fault, &req->hold[side]);
+	}
+	if (ret == -EFAULT) {
+		release_holds(req);
+		ret = pager_start(qp, fault);
+	} else {
+		tide_mirror_put(fault->mirror);
+	}
+	if (ret)
+		req->page_error = side;
+}
+
+static void req_progressed(struct tide_requester *req)
+{
+	req->lost = 0;
+	release_holds(req);
+	stop_waiting(req);
+}
+
+/* Start the operation again from its beginning, with the next attempt. */
+static void req_restart(struct tide_requester *req)
+{
+	if (req->executed)
+		return;
+	req->begun = false;
+	req->done = 0;
+	tide_sg_rewind(&req->sg);
+}
+
+/* Act on the outcome of a step; false when the queue has to wait. */
+static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_requester *req = &qp->req;
+
+	switch (verdict) {
+	case TIDE_MORE:
+		req_progressed(req);
+		return true;
+	case TIDE_FAULT:
+		req_page_in(qp);
+		return true;
+	case TIDE_RNR:
+		if (req_wait(qp, TIDE_WAIT_RNR))
+			return false;
+		break;
+	case TIDE_SILENT:
+		if (!tide_qp_may_finish_sends(qp))
+			return true;
+		req_restart(req);
+		if (req_wait(qp, TIDE_WAIT_ACK))
+			return false;
+		break;
+	default:
+		break;
+	}
+	req_end(qp, verdict);
+	return true;
+}
+
+/* Run the queue until it is idle or waits; true when the budget ended it. */
+static bool req_run(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	s64 budget = BUDGET;
+
+	while (req_next(qp)) {
+		u32 done = req->done;
+		enum tide_verdict verdict = req_step(qp);
+
+		budget -= max(req->done, done) - done;
+		if (!req_follow(qp, verdict))
+			return false;
+		if (!req->busy)
+			budget -= REQUEST_COST;
+		if (budget < 0)
+			return true;
+	}
+	return false;
+}
+
+/* Run the queue, or have whoever runs it look again. */
+static void req_enter(struct tide_qp *qp)
+{
+	atomic_t *run = &qp->req.run;
+
+	if (atomic_fetch_or(RUNNING | AGAIN, run) & RUNNING)
+		return;
+	do {
+		atomic_andnot(AGAIN, run);
+		smp_mb__after_atomic();
+		if (req_run(qp)) {
+			atomic_set_release(run, 0);
+			tide_req_kick(qp);
+			break;
+		}
+	} while (atomic_cmpxchg(run, RUNNING, 0) != RUNNING);
+	/* Pairs with the wait in tide_req_reset(). */
+	smp_mb();
+	wake_up_var(run);
+}
+
+static void req_work(struct work_struct *work)
+{
+	struct tide_qp *qp = container_of(work, struct tide_qp, req.work);
+
+	req_enter(qp);
+	tide_qp_put(qp);
+}
+
+static void req_timeout(struct timer_list *timer)
+{
+	tide_req_kick(container_of(timer, struct tide_qp, req.timer));
+}
+
+/**
+ * tide_req_doorbell - work off the send queue in the caller's thread
+ * @qp: the queue pair
+ *
+ * Context: process, no locks; sleeps in page faults, but for no userfaultfd
+ * handler.
+ */
+void tide_req_doorbell(struct tide_qp *qp)
+{
+	req_enter(qp);
+}
+
+/**
+ * tide_req_kick - have a worker look at the send queue
+ * @qp: the queue pair
+ *
+ * Context: any.
+ */
+void tide_req_kick(struct tide_qp *qp)
+{
+	tide_qp_get(qp);
+	if (!queue_work(tide_wq, &qp->req.work))
+		tide_qp_put(qp);
+}
+
+/* The requester's part of creating a queue pair; the ring is made already. */
+void tide_req_init(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+
+	atomic_set(&req->run, 0);
+	timer_setup(&req->timer, req_timeout, 0);
+	INIT_WORK(&req->work, req_work);
+}
+
+/**
+ * tide_req_reset - forget all sends
+ * @qp: a queue pair whose state is RESET already
+ *
+ * Context: process, no locks; waits for a runner to notice the state, which
+ * may have a page fault to finish first.
+ */
+void tide_req_reset(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+
+	wait_var_event(&req->run, atomic_cmpxchg(&req->run, 0, RUNNING) == 0);
+	req_drop(req);
+	tide_ring_reset(&req->sq);
+	atomic_set_release(&req->run, 0);
+	smp_mb();
+	wake_up_var(&req->run);
+}
+
+/**
+ * tide_req_shutdown - stop sending for good
+ * @qp: a queue pair whose state is RESET and that has no ibqp any more
+ *
+ * On return no memory is touched on the queue pair's behalf.  A runner that
+ * sleeps in a page fault is not waited for: it finds out later (M6).
+ *
+ * Context: process, no locks.
+ */
+void tide_req_shutdown(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+
+	timer_shutdown_sync(&req->timer);
+	/* Pairs with req_step(). */
+	smp_mb();
+	while (smp_load_acquire(&req->stepping))
+		cond_resched();
+	if (cancel_work(&req->work))
+		tide_qp_put(qp);
+}
+
+/* The last user of the queue pair has gone. */
+void tide_req_free(struct tide_qp *qp)
+{
+	if (qp->req.pager)
+		pager_put(qp->req.pager);
+	tide_ring_destroy(&qp->req.sq);
+}

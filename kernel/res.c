@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * res.c - driver detail for rdma res show -dd.
+ */
+#include <net/netlink.h>
+#include <rdma/rdma_netlink.h>
+#include <rdma/restrack.h>
+
+#include "cq.h"
+#include "mr.h"
+#include "qp.h"
+#include "res.h"
+
+static int put_ring(struct sk_buff *msg, const char *size, const char *posted,
+		    const struct tide_ring *ring, u32 used)
+{
+	return rdma_nl_put_driver_u32(msg, size, ring->mask + 1) ?:
+	       rdma_nl_put_driver_u32(msg, posted, used);
+}
+
+static struct nlattr *begin(struct sk_buff *msg)
+{
+	return nla_nest_start(msg, RDMA_NLDEV_ATTR_DRIVER);
+}
+
+static int end(struct sk_buff *msg, struct nlattr *table, int ret)
+{
+	if (ret) {
+		nla_nest_cancel(msg, table);
+		return -EMSGSIZE;
+	}
+	nla_nest_end(msg, table);
+	return 0;
+}
+
+int tide_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	struct nlattr *table = begin(msg);
+	int ret;
+
+	if (!table)
+		return -EMSGSIZE;
+	ret = put_ring(msg, "sq_size", "sq_posted", &qp->req.sq,
+		       tide_ring_posted(&qp->req.sq)) ?:
+	      put_ring(msg, "rq_size", "rq_posted", &qp->resp.rq,
+		       tide_ring_posted(&qp->resp.rq)) ?:
+	      rdma_nl_put_driver_u32(msg, "max_inline", qp->max_inline);
+	return end(msg, table, ret);
+}
+
+int tide_fill_res_cq_entry(struct sk_buff *msg, struct ib_cq *ibcq)
+{
+	struct tide_cq *cq = to_tide_cq(ibcq);
+	struct nlattr *table = begin(msg);
+	u32 used = cq->ring.index - READ_ONCE(cq->ring.head->consumer);
+	int ret;
+
+	if (!table)
+		return -EMSGSIZE;
+	ret = rdma_nl_put_driver_u32(msg, "cqn", cq->cqn) ?:
+	      put_ring(msg, "size", "unpolled", &cq->ring, used) ?:
+	      rdma_nl_put_driver_u32(msg, "overflowed", cq->overflowed);
+	return end(msg, table, ret);
+}
+
+int tide_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
+{
+	struct tide_mr *mr = to_tide_mr(ibmr);
+	struct nlattr *table = begin(msg);
+	int ret;
+
+	if (!table)
+		return -EMSGSIZE;
+	ret = rdma_nl_put_driver_string(msg, "backing",
+					mr->mirror ? "on-demand" : "pinned") ?:
+	      rdma_nl_put_driver_u64_hex(msg, "iova", mr->iova) ?:
+	      rdma_nl_put_driver_u32_hex(msg, "access", mr->access);
+	return end(msg, table, ret);
+}

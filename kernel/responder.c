@@ -1,0 +1,313 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * responder.c - executing operations that arrive at a queue pair, by the
+ * rules of IBTA 9.7 (reliable service) and 9.9 (errors).
+ */
+#include "responder.h"
+#include "sg.h"
+
+static bool op_is_send(const struct tide_op *op)
+{
+	return op->opcode == IB_WR_SEND || op->opcode == IB_WR_SEND_WITH_IMM;
+}
+
+static bool op_takes_receive(const struct tide_op *op)
+{
+	return op_is_send(op) || op->opcode == IB_WR_RDMA_WRITE_WITH_IMM;
+}
+
+/* The right that both the queue pair and the region have to give. */
+static int op_right(const struct tide_op *op)
+{
+	switch (op->opcode) {
+	case IB_WR_RDMA_WRITE:
+	case IB_WR_RDMA_WRITE_WITH_IMM:
+		return IB_ACCESS_REMOTE_WRITE;
+	case IB_WR_RDMA_READ:
+		return IB_ACCESS_REMOTE_READ;
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		return IB_ACCESS_REMOTE_ATOMIC;
+	default:
+		return 0;
+	}
+}
+
+/* Reads and atomics occupy one of the responder's resources. */
+static bool op_needs_resource(const struct tide_op *op)
+{
+	return op_right(op) &
+	       (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC);
+}
+
+static enum tide_verdict resp_nak(struct tide_qp *qp,
+				  enum tide_verdict verdict,
+				  enum ib_event_type event)
+{
+	tide_count(qp, TIDE_CNT_LOCAL_ERRORS, 1);
+	tide_qp_event(qp, event);
+	tide_qp_error(qp);
+	return verdict;
+}
+
+static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
+			  enum ib_wc_status status)
+{
+	bool with_imm = op->opcode != IB_WR_SEND;
+	struct tide_cqe cqe = {
+		.wr_id = qp->resp.wr_id,
+		.status = status,
+		.opcode = op_is_send(op) ? IB_WC_RECV :
+					   IB_WC_RECV_RDMA_WITH_IMM,
+		.flags = with_imm ? TIDE_CQE_WITH_IMM : 0,
+		.imm_data = with_imm ? op->imm_data : 0,
+		.byte_len = op->length,
+		.src_qp = op->src_qpn,
+	};
+
+	qp->resp.receiving = false;
+	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, op->solicited);
+}
+
+/* The receive at hand cannot take the message (IBTA 9.9.3.2). */
+static enum tide_verdict resp_fail_receive(struct tide_qp *qp,
+					   const struct tide_op *op,
+					   enum ib_wc_status status,
+					   enum tide_verdict verdict)
+{
+	tide_count(qp, TIDE_CNT_LOCAL_ERRORS, 1);
+	resp_complete(qp, op, status);
+	tide_qp_error(qp);
+	return verdict;
+}
+
+/* How many receives are posted; if none, ask to be told of the next. */
+static u32 resp_posted(struct tide_qp *qp)
+{
+	struct tide_ring *rq = &qp->resp.rq;
+	u32 posted = tide_ring_posted(rq);
+
+	if (posted)
+		return posted;
+	WRITE_ONCE(rq->head->wake, 1);
+	/* Pairs with the poster: producer first, then wake. */
+	smp_mb();
+	return tide_ring_posted(rq);
+}
+
+/* Take the next receive off the queue, copied before it is looked at. */
+static enum tide_verdict resp_take_receive(struct tide_qp *qp,
+					   const struct tide_op *op)
+{
+	struct tide_responder *resp = &qp->resp;
+	const struct tide_recv_wqe *slot;
+	struct tide_recv_wqe wqe;
+	u32 posted;
+
+	/* Left half filled by a requester that was reset: start over. */
+	if (resp->receiving) {
+		tide_sg_rewind(&resp->sg);
+		return TIDE_DONE;
+	}
+
+	posted = resp_posted(qp);
+	if (!posted)
+		return TIDE_RNR;
+	if (tide_ring_garbage(&resp->rq, posted))
+		return resp_nak(qp, TIDE_NAK_OP, IB_EVENT_QP_FATAL);
+
+	slot = tide_ring_entry(&resp->rq, resp->rq.index);
+	memcpy(&wqe, slot, sizeof(wqe));
+	resp->wr_id = wqe.wr_id;
+	resp->receiving = true;
+	if (wqe.num_sge > qp->max_recv_sge) {
+		tide_ring_taken(&resp->rq);
+		return resp_fail_receive(qp, op, IB_WC_LOC_QP_OP_ERR,
+					 TIDE_NAK_OP);
+	}
+	tide_sg_load(&resp->sg, slot + 1, wqe.num_sge);
+	tide_ring_taken(&resp->rq);
+	return TIDE_DONE;
+}
+
+static enum tide_verdict begin_send(struct tide_qp *qp,
+				    const struct tide_op *op)
+{
+	struct tide_responder *resp = &qp->resp;
+	enum tide_verdict verdict = resp_take_receive(qp, op);
+
+	if (verdict != TIDE_DONE)
+		return verdict;
+	if (tide_sg_length(&resp->sg) < op->length)
+		return resp_fail_receive(qp, op, IB_WC_LOC_LEN_ERR,
+					 TIDE_NAK_INVALID);
+	if (!tide_sg_allowed(&resp->sg, qp->pd_id, op->length,
+			     IB_ACCESS_LOCAL_WRITE))
+		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
+					 TIDE_NAK_OP);
+	return TIDE_DONE;
+}
+
+/**
+ * tide_resp_begin - accept an operation, or not
+ * @qp: the responder
+ * @op: the operation
+ *
+ * When it is refused for good, the responder is in error on return. Not a
+ * byte is changed before all of the operation has been checked.
+ */
+enum tide_verdict tide_resp_begin(struct tide_qp *qp, const struct tide_op *op)
+{
+	int right = op_right(op);
+
+	if (op_is_send(op))
+		return begin_send(qp, op);
+
+	if (!(qp->attr.qp_access_flags & right) ||
+	    (op_needs_resource(op) && !qp->attr.max_dest_rd_atomic))
+		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
+	if (right == IB_ACCESS_REMOTE_ATOMIC &&
+	    !IS_ALIGNED(op->remote_addr, sizeof(u64)))
+		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
+	/* Where no byte is accessed, no key is checked (IBTA o9-21). */
+	if (op->length && !tide_mr_allows(op->rkey, qp->pd_id, op->remote_addr,
+					  op->length, right))
+		return tide_resp_denied(qp, op);
+	if (op_takes_receive(op) && !resp_posted(qp))
+		return TIDE_RNR;
+	return TIDE_DONE;
+}
+
+/**
+ * tide_resp_expects - whether an operation that was begun can go on
+ * @qp: the responder
+ * @op: the operation
+ *
+ * Return: false when the responder was reset in between.
+ */
+bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op)
+{
+	return !op_is_send(op) || qp->resp.receiving;
+}
+
+/**
+ * tide_resp_side - the responder's side of moving payload
+ * @qp: the responder
+ * @op: an operation that was begun
+ * @done: bytes moved so far
+ * @len: bytes that come next, more than none; shortened to what is in one
+ *	piece
+ */
+struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
+				u32 done, u32 *len)
+{
+	if (op_is_send(op))
+		return tide_sg_side(&qp->resp.sg, qp->pd_id,
+				    IB_ACCESS_LOCAL_WRITE, len);
+	return (struct tide_side) {
+		.key = op->rkey,
+		.addr = op->remote_addr + done,
+		.pd_id = qp->pd_id,
+		.rights = op_right(op),
+	};
+}
+
+/* @len bytes of what tide_resp_side() showed have been moved. */
+void tide_resp_moved(struct tide_qp *qp, const struct tide_op *op, u32 len)
+{
+	if (op_is_send(op))
+		tide_sg_advance(&qp->resp.sg, len);
+	tide_count(qp, TIDE_CNT_RX_BYTES, len);
+}
+
+/**
+ * tide_resp_denied - the responder's memory cannot be accessed
+ * @qp: the responder, in error on return
+ * @op: the operation that tried
+ *
+ * Return: what to tell the requester.
+ */
+enum tide_verdict tide_resp_denied(struct tide_qp *qp,
+				   const struct tide_op *op)
+{
+	if (op_is_send(op))
+		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
+					 TIDE_NAK_OP);
+	return resp_nak(qp, TIDE_NAK_ACCESS, IB_EVENT_QP_ACCESS_ERR);
+}
+
+/**
+ * tide_resp_finish - all of the operation has been executed
+ * @qp: the responder
+ * @op: the operation
+ *
+ * Completes the receive, if it takes one.
+ */
+enum tide_verdict tide_resp_finish(struct tide_qp *qp,
+				   const struct tide_op *op)
+{
+	enum tide_verdict verdict;
+
+	if (op_takes_receive(op)) {
+		if (!op_is_send(op)) {
+			verdict = resp_take_receive(qp, op);
+			if (verdict != TIDE_DONE)
+				return verdict;
+		}
+		resp_complete(qp, op, IB_WC_SUCCESS);
+	}
+	tide_count(qp, TIDE_CNT_RX_MSGS, 1);
+	return TIDE_DONE;
+}
+
+static void flush_one(struct tide_qp *qp, u64 wr_id)
+{
+	struct tide_cqe cqe = {
+		.wr_id = wr_id,
+		.status = IB_WC_WR_FLUSH_ERR,
+		.opcode = IB_WC_RECV,
+	};
+
+	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, false);
+}
+
+/**
+ * tide_resp_flush - complete all receives of a queue pair in error
+ * @qp: the queue pair, its lock held
+ *
+ * From then on every further receive is announced by a doorbell.
+ */
+void tide_resp_flush(struct tide_qp *qp)
+{
+	struct tide_responder *resp = &qp->resp;
+	const struct tide_recv_wqe *slot;
+	u32 posted;
+
+	if (resp->receiving)
+		flush_one(qp, resp->wr_id);
+	resp->receiving = false;
+	while ((posted = resp_posted(qp)) &&
+	       !tide_ring_garbage(&resp->rq, posted)) {
+		slot = tide_ring_entry(&resp->rq, resp->rq.index);
+		flush_one(qp, READ_ONCE(slot->wr_id));
+		tide_ring_taken(&resp->rq);
+	}
+}
+
+/**
+ * tide_resp_doorbell - receives were posted while somebody waited for them
+ * @qp: the queue pair
+ *
+ * Context: process; no locks.
+ */
+void tide_resp_doorbell(struct tide_qp *qp)
+{
+	spin_lock_bh(&qp->lock);
+	if (qp->ibqp && qp->state == IB_QPS_ERR) {
+		tide_resp_flush(qp);
+	} else if (qp->ibqp) {
+		WRITE_ONCE(qp->resp.rq.head->wake, 0);
+		tide_qp_kick_peer(qp);
+	}
+	spin_unlock_bh(&qp->lock);
+}

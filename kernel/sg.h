@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * sg.h - working through a scatter/gather list.
+ */
+#ifndef TIDE_SG_H
+#define TIDE_SG_H
+
+#include "copy.h"
+#include "mr.h"
+#include "qp.h"
+
+/* Take @num elements, at most TIDE_MAX_SGE, from a queue entry. */
+static inline void tide_sg_load(struct tide_sg *sg, const void *elements,
+				u32 num)
+{
+	memcpy(sg->sge, elements, num * sizeof(sg->sge[0]));
+	sg->num = num;
+	sg->at = 0;
+	sg->offset = 0;
+}
+
+static inline void tide_sg_rewind(struct tide_sg *sg)
+{
+	sg->at = 0;
+	sg->offset = 0;
+}
+
+static inline u64 tide_sg_length(const struct tide_sg *sg)
+{
+	u64 length = 0;
+	u32 i;
+
+	for (i = 0; i < sg->num; i++)
+		length += sg->sge[i].length;
+	return length;
+}
+
+/* Whether the first @length bytes may be accessed with these rights. */
+static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
+				   u64 length, int rights)
+{
+	u32 i;
+
+	for (i = 0; i < sg->num && length; i++) {
+		const struct tide_sge *sge = &sg->sge[i];
+		u64 piece = min_t(u64, sge->length, length);
+
+		if (piece && !tide_mr_allows(sge->lkey, pd_id, sge->addr,
+					     piece, rights))
+			return false;
+		length -= piece;
+	}
+	return true;
+}
+
+/*
+ * The bytes that come next, as one side of a copy; shortens *len to the end
+ * of their element.  There must be some.
+ */
+static inline struct tide_side tide_sg_side(struct tide_sg *sg, u64 pd_id,
+					    int rights, u32 *len)
+{
+	const struct tide_sge *sge;
+
+	while (sg->offset == sg->sge[sg->at].length) {
+		sg->at++;
+		sg->offset = 0;
+	}
+	sge = &sg->sge[sg->at];
+	*len = min(*len, sge->length - sg->offset);
+	return (struct tide_side) {
+		.key = sge->lkey,
+		.addr = sge->addr + sg->offset,
+		.pd_id = pd_id,
+		.rights = rights,
+	};
+}
+
+/* Step over bytes that tide_sg_side() has shown. */
+static inline void tide_sg_advance(struct tide_sg *sg, u32 len)
+{
+	sg->offset += len;
+}
+
+#endif /* TIDE_SG_H */

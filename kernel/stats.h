@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * stats.h - port counters, for rdma statistic.
+ */
+#ifndef TIDE_STATS_H
+#define TIDE_STATS_H
+
+#include <rdma/ib_verbs.h>
+
+struct tide_qp;
+
+struct rdma_hw_stats *tide_alloc_hw_port_stats(struct ib_device *ibdev,
+					       u32 port);
+int tide_get_hw_stats(struct ib_device *ibdev, struct rdma_hw_stats *stats,
+		      u32 port, int index);
+void tide_stats_retire(struct tide_qp *qp);
+
+#endif /* TIDE_STATS_H */
