@@ -3,8 +3,10 @@
  * device.c - the device, its port, and protection domains.
  */
 #include <linux/dma-mapping.h>
+#include <linux/ethtool.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
+#include <linux/rtnetlink.h>
 #include <linux/utsname.h>
 #include <net/addrconf.h>
 #include <rdma/ib_addr.h>
@@ -32,13 +34,46 @@
 static LIST_HEAD(devices);
 static DEFINE_MUTEX(devices_lock);
 
+static void fill_odp_caps(struct ib_odp_caps *odp)
+{
+	odp->general_caps = IB_ODP_SUPPORT;
+	odp->per_transport_caps.rc_odp_caps =
+		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
+		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
+		IB_ODP_SUPPORT_ATOMIC;
+}
+
 static int tide_query_device(struct ib_device *ibdev,
 			     struct ib_device_attr *attr,
 			     struct ib_udata *udata)
 {
 	if (udata->inlen || udata->outlen)
 		return -EINVAL;
-	*attr = ibdev->attrs;
+
+	attr->fw_ver = 1ULL << 32;
+	attr->sys_image_guid = ibdev->node_guid;
+	attr->vendor_id = VENDOR_ID;
+	attr->max_mr_size = U64_MAX;
+	attr->page_size_cap = PAGE_SIZE;
+	attr->max_qp = TIDE_MAX_QP;
+	attr->max_qp_wr = TIDE_MAX_QP_WR;
+	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
+				 IB_DEVICE_CURR_QP_STATE_MOD;
+	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
+	attr->max_send_sge = TIDE_MAX_SGE;
+	attr->max_recv_sge = TIDE_MAX_SGE;
+	attr->max_sge_rd = TIDE_MAX_SGE;
+	attr->max_cq = MAX_CQ;
+	attr->max_cqe = TIDE_MAX_CQE;
+	attr->max_mr = MAX_MR;
+	attr->max_pd = MAX_PD;
+	attr->max_qp_rd_atom = TIDE_MAX_RD_ATOMIC;
+	attr->max_qp_init_rd_atom = TIDE_MAX_RD_ATOMIC;
+	attr->max_res_rd_atom = TIDE_MAX_RD_ATOMIC * TIDE_MAX_QP;
+	attr->atomic_cap = IB_ATOMIC_GLOB;
+	attr->max_pkeys = 1;
+	attr->local_ca_ack_delay = 15;
+	fill_odp_caps(&attr->odp_caps);
 	return 0;
 }
 
@@ -56,6 +91,29 @@ static enum ib_port_phys_state port_phys_state(const struct net_device *ndev)
 				     IB_PORT_PHYS_STATE_DISABLED;
 }
 
+static bool netdev_knows_its_speed(struct net_device *ndev)
+{
+	struct ethtool_link_ksettings settings = {};
+	int ret;
+
+	rtnl_lock();
+	ret = __ethtool_get_link_ksettings(ndev, &settings);
+	rtnl_unlock();
+	return !ret && settings.base.speed != (u32)SPEED_UNKNOWN;
+}
+
+/* As the core has it, which however warns each time it has to guess. */
+static int port_speed(struct ib_device *ibdev, u32 port,
+		      struct ib_port_attr *attr)
+{
+	if (netdev_knows_its_speed(to_tide_dev(ibdev)->ndev))
+		return ib_get_eth_speed(ibdev, port, &attr->active_speed,
+					&attr->active_width);
+	attr->active_width = IB_WIDTH_1X;
+	attr->active_speed = IB_SPEED_SDR;
+	return 0;
+}
+
 static int tide_query_port(struct ib_device *ibdev, u32 port,
 			   struct ib_port_attr *attr)
 {
@@ -70,8 +128,7 @@ static int tide_query_port(struct ib_device *ibdev, u32 port,
 	attr->max_msg_sz = TIDE_MAX_MSG;
 	attr->max_vl_num = 1;
 	attr->ip_gids = true;
-	return ib_get_eth_speed(ibdev, port, &attr->active_speed,
-				&attr->active_width);
+	return port_speed(ibdev, port, attr);
 }
 
 static int tide_get_port_immutable(struct ib_device *ibdev, u32 port,
@@ -197,42 +254,6 @@ bool tide_device_is_ours(const struct ib_device *ibdev)
 	return ibdev->ops.owner == THIS_MODULE;
 }
 
-static void init_attrs(struct ib_device *ibdev)
-{
-	struct ib_device_attr *attr = &ibdev->attrs;
-	struct ib_odp_caps *odp = &attr->odp_caps;
-
-	attr->fw_ver = 1ULL << 32;
-	attr->sys_image_guid = ibdev->node_guid;
-	attr->vendor_id = VENDOR_ID;
-	attr->max_mr_size = U64_MAX;
-	attr->page_size_cap = PAGE_SIZE;
-	attr->max_qp = TIDE_MAX_QP;
-	attr->max_qp_wr = TIDE_MAX_QP_WR;
-	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
-				 IB_DEVICE_CURR_QP_STATE_MOD;
-	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
-	attr->max_send_sge = TIDE_MAX_SGE;
-	attr->max_recv_sge = TIDE_MAX_SGE;
-	attr->max_sge_rd = TIDE_MAX_SGE;
-	attr->max_cq = MAX_CQ;
-	attr->max_cqe = TIDE_MAX_CQE;
-	attr->max_mr = MAX_MR;
-	attr->max_pd = MAX_PD;
-	attr->max_qp_rd_atom = TIDE_MAX_RD_ATOMIC;
-	attr->max_qp_init_rd_atom = TIDE_MAX_RD_ATOMIC;
-	attr->max_res_rd_atom = TIDE_MAX_RD_ATOMIC * TIDE_MAX_QP;
-	attr->atomic_cap = IB_ATOMIC_GLOB;
-	attr->max_pkeys = 1;
-	attr->local_ca_ack_delay = 15;
-
-	odp->general_caps = IB_ODP_SUPPORT;
-	odp->per_transport_caps.rc_odp_caps =
-		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
-		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
-		IB_ODP_SUPPORT_ATOMIC;
-}
-
 static void init_identity(struct tide_dev *dev)
 {
 	struct ib_device *ibdev = &dev->ibdev;
@@ -295,7 +316,6 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	dev->ndev = ndev;
 	spin_lock_init(&dev->stats_lock);
 	init_identity(dev);
-	init_attrs(&dev->ibdev);
 	ret = make_parent(dev);
 	if (ret) {
 		ib_dealloc_device(&dev->ibdev);

@@ -6,6 +6,7 @@
 #   $vm $top $build     this directory, the repository, what is built from it
 #   say, die            talk to the caller, on standard error
 #   as_root             run a command as root, through sudo if need be
+#   may_be_root         see that this can be done; else say what to run
 #   packages            see that Debian packages are installed here
 #   locked              run a command while holding a lock
 #   logged              run a command quietly; show its output only if it fails
@@ -19,13 +20,12 @@ say() { printf '%s: %s\n' "${0##*/}" "$*" >&2; }
 die() { say "$*"; exit 126; }
 
 as_root() {
-	if [ "$(id -u)" = 0 ]; then
-		"$@"
-	elif command -v sudo >/dev/null; then
-		sudo -n "$@" || die "as root: $*"
-	else
-		die "not root and no sudo here; run as root: $*"
-	fi
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
+}
+
+may_be_root() {
+	[ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null ||
+		die "this takes root, and there is no sudo without a password here; run as root: $*"
 }
 
 # packages NAME... - dpkg-query answers in milliseconds, so this can be asked every time.
@@ -39,6 +39,7 @@ packages() {
 			sed -n 's/ installed$//p' | sort -u) | xargs)
 	[ -n "$missing" ] || return 0
 
+	may_be_root "apt-get update && apt-get install $missing"
 	say "installing $missing"
 	# shellcheck disable=SC2086 # a list of names
 	locked "$build/lock/apt" logged "$build/log/apt" install_packages $missing
