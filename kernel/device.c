@@ -314,7 +314,7 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	if (!dev)
 		return ERR_PTR(-ENOMEM);
 	dev->ndev = ndev;
-	spin_lock_init(&dev->stats_lock);
+	mutex_init(&dev->stats_lock);
 	init_identity(dev);
 	ret = make_parent(dev);
 	if (ret) {

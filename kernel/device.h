@@ -27,7 +27,7 @@ struct tide_dev {
 	struct platform_device *parent;
 	struct list_head node;
 	atomic_t next_cqn;
-	spinlock_t stats_lock;
+	struct mutex stats_lock;
 	u64 retired[TIDE_CNT_NUM];
 };
 

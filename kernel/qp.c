@@ -142,19 +142,26 @@ void tide_qp_error(struct tide_qp *qp)
 	tide_qp_kick_peer(qp);
 }
 
-/* The device goes: let programs see the end of what they have posted. */
+/**
+ * tide_qps_error_of_device - let programs see the end of what they posted
+ * @dev: the device, which goes
+ *
+ * Context: process; the caller holds the device.
+ */
 void tide_qps_error_of_device(struct tide_dev *dev)
 {
 	unsigned long qpn = 0;
 	struct tide_qp *qp;
 
 	while ((qp = tide_qp_next(&qpn))) {
-		spin_lock_bh(&qp->lock);
-		if (qp->ibqp && qp->dev == dev && qp->state != IB_QPS_RESET)
-			tide_qp_error(qp);
-		spin_unlock_bh(&qp->lock);
-		/* The sends too, before the queue pair is taken away. */
-		tide_req_doorbell(qp);
+		if (qp->dev == dev) {
+			spin_lock_bh(&qp->lock);
+			if (qp->ibqp && qp->state != IB_QPS_RESET)
+				tide_qp_error(qp);
+			spin_unlock_bh(&qp->lock);
+			/* The sends now, not when the worker comes. */
+			tide_req_doorbell(qp);
+		}
 		tide_qp_put(qp);
 	}
 }

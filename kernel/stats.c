@@ -46,14 +46,14 @@ int tide_get_hw_stats(struct ib_device *ibdev, struct rdma_hw_stats *stats,
 	if (!port)
 		return -EOPNOTSUPP;
 	/* Held throughout, so that a queue pair counts once: here or there. */
-	spin_lock(&dev->stats_lock);
+	mutex_lock(&dev->stats_lock);
 	memcpy(stats->value, dev->retired, sizeof(dev->retired));
 	while ((qp = tide_qp_next(&qpn))) {
 		if (qp->dev == dev && !qp->retired)
 			add_up(stats->value, qp->counts);
 		tide_qp_put(qp);
 	}
-	spin_unlock(&dev->stats_lock);
+	mutex_unlock(&dev->stats_lock);
 	return TIDE_CNT_NUM;
 }
 
@@ -65,8 +65,8 @@ void tide_stats_retire(struct tide_qp *qp)
 {
 	struct tide_dev *dev = qp->dev;
 
-	spin_lock(&dev->stats_lock);
+	mutex_lock(&dev->stats_lock);
 	qp->retired = true;
 	add_up(dev->retired, qp->counts);
-	spin_unlock(&dev->stats_lock);
+	mutex_unlock(&dev->stats_lock);
 }
