@@ -168,28 +168,41 @@ static void copy_views(const struct view *dst, const struct view *src, u32 len)
 	}
 }
 
+/* A view need not have a leaf. */
+static void lock_leaf(struct tide_leaf *leaf)
+	__acquires(&leaf->lock)
+{
+	if (leaf)
+		read_lock(&leaf->lock);
+	else
+		__acquire(&leaf->lock);
+}
+
+static void unlock_leaf(struct tide_leaf *leaf)
+	__releases(&leaf->lock)
+{
+	if (leaf)
+		read_unlock(&leaf->lock);
+	else
+		__release(&leaf->lock);
+}
+
 /*
  * Lock the leaves of both views: in the order of their addresses, and once if
  * it is the same (M5).
  */
 static void lock_leaves(struct tide_leaf *a, struct tide_leaf *b)
+	__acquires(&a->lock) __acquires(&b->lock)
 {
-	if (a == b)
-		b = NULL;
-	if (a > b)
-		swap(a, b);
-	if (a)
-		read_lock(&a->lock);
-	if (b)
-		read_lock(&b->lock);
+	lock_leaf(min(a, b));
+	lock_leaf(a == b ? NULL : max(a, b));
 }
 
 static void unlock_leaves(struct tide_leaf *a, struct tide_leaf *b)
+	__releases(&a->lock) __releases(&b->lock)
 {
-	if (a)
-		read_unlock(&a->lock);
-	if (b && b != a)
-		read_unlock(&b->lock);
+	unlock_leaf(a);
+	unlock_leaf(a == b ? NULL : b);
 }
 
 static void stop_for_fault(struct tide_copy_stop *stop,
@@ -301,7 +314,7 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 	if (!view_open(&view, side, true, &len))
 		goto out;
 
-	lock_leaves(view.leaf, NULL);
+	lock_leaf(view.leaf);
 	ret = 0;
 	if (view_present(&view, len)) {
 		word = view_map(&view, 0, &len);
@@ -311,7 +324,7 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 		stop_for_fault(stop, TIDE_DST, &view, len);
 		ret = -EFAULT;
 	}
-	unlock_leaves(view.leaf, NULL);
+	unlock_leaf(view.leaf);
 	view_close(&view);
 out:
 	rcu_read_unlock();

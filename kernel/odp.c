@@ -63,12 +63,14 @@ static DEFINE_MUTEX(mirrors_lock);
 
 /* For changing entries; readers stay away meanwhile. */
 static void leaf_lock(struct tide_leaf *leaf)
+	__acquires(&leaf->lock)
 {
 	atomic_inc(&leaf->writers);
 	write_lock_bh(&leaf->lock);
 }
 
 static void leaf_unlock(struct tide_leaf *leaf)
+	__releases(&leaf->lock)
 {
 	write_unlock_bh(&leaf->lock);
 	atomic_dec(&leaf->writers);
