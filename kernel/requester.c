@@ -208,10 +208,12 @@ static void req_flush(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	const struct tide_send_wqe *slot;
-	u32 posted;
+	u32 posted = tide_ring_posted(&req->sq);
 
-	while ((posted = tide_ring_posted(&req->sq)) &&
-	       !tide_ring_garbage(&req->sq, posted)) {
+	if (tide_ring_garbage(&req->sq, posted))
+		return;
+	/* What is posted from now on comes with a doorbell of its own. */
+	while (posted--) {
 		slot = tide_ring_entry(&req->sq, req->sq.index);
 		req->wr_id = READ_ONCE(slot->wr_id);
 		req->op.opcode = READ_ONCE(slot->opcode);

@@ -81,18 +81,23 @@ static enum tide_verdict resp_fail_receive(struct tide_qp *qp,
 	return verdict;
 }
 
+/* Have every receive that is posted from now on announced. */
+static void ask_for_doorbell(struct tide_qp *qp)
+{
+	WRITE_ONCE(qp->resp.rq.head->wake, 1);
+	/* Pairs with the poster: producer first, then wake. */
+	smp_mb();
+}
+
 /* How many receives are posted; if none, ask to be told of the next. */
 static u32 resp_posted(struct tide_qp *qp)
 {
-	struct tide_ring *rq = &qp->resp.rq;
-	u32 posted = tide_ring_posted(rq);
+	u32 posted = tide_ring_posted(&qp->resp.rq);
 
 	if (posted)
 		return posted;
-	WRITE_ONCE(rq->head->wake, 1);
-	/* Pairs with the poster: producer first, then wake. */
-	smp_mb();
-	return tide_ring_posted(rq);
+	ask_for_doorbell(qp);
+	return tide_ring_posted(&qp->resp.rq);
 }
 
 /* Take the next receive off the queue, copied before it is looked at. */
@@ -286,8 +291,13 @@ void tide_resp_flush(struct tide_qp *qp)
 	if (resp->receiving)
 		flush_one(qp, resp->wr_id);
 	resp->receiving = false;
-	while ((posted = resp_posted(qp)) &&
-	       !tide_ring_garbage(&resp->rq, posted)) {
+
+	ask_for_doorbell(qp);
+	posted = tide_ring_posted(&resp->rq);
+	if (tide_ring_garbage(&resp->rq, posted))
+		return;
+	/* Not until there are none: the process may post without end. */
+	while (posted--) {
 		slot = tide_ring_entry(&resp->rq, resp->rq.index);
 		flush_one(qp, READ_ONCE(slot->wr_id));
 		tide_ring_taken(&resp->rq);
