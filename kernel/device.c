@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * device.c - the device, its port, and protection domains.
+ * device.c - the device, its port, protection domains and address handles.
  */
 #include <linux/dma-mapping.h>
 #include <linux/ethtool.h>
@@ -25,6 +25,7 @@
 #define MAX_PD		65536
 #define MAX_CQ		65536
 #define MAX_MR		(1 << 20)
+#define MAX_AH		65536
 #define GID_TABLE_LEN	1024
 #define DEFAULT_PKEY	0xffff
 
@@ -67,6 +68,7 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_cqe = TIDE_MAX_CQE;
 	attr->max_mr = MAX_MR;
 	attr->max_pd = MAX_PD;
+	attr->max_ah = MAX_AH;
 	attr->max_qp_rd_atom = TIDE_MAX_RD_ATOMIC;
 	attr->max_qp_init_rd_atom = TIDE_MAX_RD_ATOMIC;
 	attr->max_res_rd_atom = TIDE_MAX_RD_ATOMIC * TIDE_MAX_QP;
@@ -197,6 +199,27 @@ static int tide_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 	return 0;
 }
 
+static int tide_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
+			  struct ib_udata *udata)
+{
+	struct tide_ah *ah = container_of(ibah, struct tide_ah, ibah);
+
+	ah->attr = *init->ah_attr;
+	ah->attr.grh.sgid_attr = NULL;
+	return 0;
+}
+
+static int tide_query_ah(struct ib_ah *ibah, struct rdma_ah_attr *attr)
+{
+	*attr = container_of(ibah, struct tide_ah, ibah)->attr;
+	return 0;
+}
+
+static int tide_destroy_ah(struct ib_ah *ibah, u32 flags)
+{
+	return 0;
+}
+
 static void tide_dealloc_driver(struct ib_device *ibdev)
 {
 	struct tide_dev *dev = to_tide_dev(ibdev);
@@ -216,13 +239,16 @@ static const struct ib_device_ops tide_ops = {
 	.alloc_hw_port_stats = tide_alloc_hw_port_stats,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_ucontext = tide_alloc_ucontext,
+	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
+	.create_user_ah = tide_create_ah,
 	.dealloc_driver = tide_dealloc_driver,
 	.dealloc_pd = tide_dealloc_pd,
 	.dealloc_ucontext = tide_dealloc_ucontext,
 	.del_gid = tide_del_gid,
 	.dereg_mr = tide_dereg_mr,
+	.destroy_ah = tide_destroy_ah,
 	.destroy_cq = tide_destroy_cq,
 	.destroy_qp = tide_destroy_qp,
 	.disassociate_ucontext = tide_disassociate_ucontext,
@@ -236,12 +262,14 @@ static const struct ib_device_ops tide_ops = {
 	.mmap = tide_ring_mmap,
 	.mmap_free = tide_ring_mmap_free,
 	.modify_qp = tide_modify_qp,
+	.query_ah = tide_query_ah,
 	.query_device = tide_query_device,
 	.query_pkey = tide_query_pkey,
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
 	.reg_user_mr = tide_reg_user_mr,
 
+	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),
 	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),
 	INIT_RDMA_OBJ_SIZE(ib_pd, tide_pd, ibpd),
 	INIT_RDMA_OBJ_SIZE(ib_qp, tide_ibqp, ibqp),

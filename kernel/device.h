@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
- * device.h - the device, its port, and protection domains.
+ * device.h - the device, its port, protection domains and address handles.
  */
 #ifndef TIDE_DEVICE_H
 #define TIDE_DEVICE_H
@@ -39,6 +39,17 @@ struct tide_dev {
 struct tide_pd {
 	struct ib_pd ibpd;
 	u64 id;
+};
+
+/**
+ * struct tide_ah - an address handle
+ * @ibah: the core's part
+ * @attr: the address; without its reference on the source GID, which the core
+ *	holds
+ */
+struct tide_ah {
+	struct ib_ah ibah;
+	struct rdma_ah_attr attr;
 };
 
 static inline struct tide_dev *to_tide_dev(struct ib_device *ibdev)

@@ -336,9 +336,6 @@ static bool attr_is_valid(const struct ib_qp_attr *attr, int mask)
 		return false;
 	if (mask & IB_QP_DEST_QPN && attr->dest_qp_num > LAST_QPN)
 		return false;
-	if (mask & IB_QP_ACCESS_FLAGS &&
-	    attr->qp_access_flags & ~(TIDE_MR_RIGHTS | IB_ACCESS_MW_BIND))
-		return false;
 	return true;
 }
 
@@ -363,7 +360,6 @@ static void store_path(struct tide_qp *qp, const struct ib_qp_attr *attr)
 static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 		       int mask)
 {
-	STORE(IB_QP_ACCESS_FLAGS, qp_access_flags);
 	STORE(IB_QP_PKEY_INDEX, pkey_index);
 	STORE(IB_QP_PORT, port_num);
 	STORE(IB_QP_PATH_MTU, path_mtu);
@@ -376,6 +372,10 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 	STORE(IB_QP_MAX_DEST_RD_ATOMIC, max_dest_rd_atomic);
 	STORE(IB_QP_MIN_RNR_TIMER, min_rnr_timer);
 	STORE(IB_QP_DEST_QPN, dest_qp_num);
+	/* Programs pass whatever they registered memory with. */
+	if (mask & IB_QP_ACCESS_FLAGS)
+		qp->attr.qp_access_flags =
+			attr->qp_access_flags & TIDE_MR_RIGHTS;
 	if (mask & IB_QP_AV)
 		store_path(qp, attr);
 }

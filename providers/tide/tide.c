@@ -18,11 +18,13 @@ static void tide_free_context(struct ibv_context *context)
 
 static const struct verbs_context_ops tide_context_ops = {
 	.alloc_pd = tide_alloc_pd,
+	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
 	.create_qp_ex = tide_create_qp_ex,
 	.dealloc_pd = tide_dealloc_pd,
 	.dereg_mr = tide_dereg_mr,
+	.destroy_ah = tide_destroy_ah,
 	.destroy_cq = tide_destroy_cq,
 	.destroy_qp = tide_destroy_qp,
 	.free_context = tide_free_context,

@@ -104,6 +104,8 @@ int tide_query_port(struct ibv_context *context, uint8_t port,
 		    struct ibv_port_attr *attr);
 struct ibv_pd *tide_alloc_pd(struct ibv_context *context);
 int tide_dealloc_pd(struct ibv_pd *pd);
+struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr);
+int tide_destroy_ah(struct ibv_ah *ah);
 struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 			   uint64_t hca_va, int access);
 int tide_dereg_mr(struct verbs_mr *vmr);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
  * What needs nothing but a command to the kernel: queries, protection
- * domains, memory regions.
+ * domains, address handles, memory regions.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,6 +66,35 @@ int tide_dealloc_pd(struct ibv_pd *pd)
 		return ret;
 
 	free(pd);
+	return 0;
+}
+
+struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
+{
+	struct ib_uverbs_create_ah_resp resp;
+	struct ibv_ah *ah;
+
+	ah = calloc(1, sizeof(*ah));
+	if (!ah)
+		return NULL;
+
+	if (ibv_cmd_create_ah(pd, ah, attr, &resp, sizeof(resp))) {
+		free(ah);
+		return NULL;
+	}
+
+	return ah;
+}
+
+int tide_destroy_ah(struct ibv_ah *ah)
+{
+	int ret;
+
+	ret = ibv_cmd_destroy_ah(ah);
+	if (ret)
+		return ret;
+
+	free(ah);
 	return 0;
 }
 
