@@ -411,54 +411,67 @@ static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
 	}
 }
 
-/* One attempt; -EBUSY when an invalidation came between. */
-static int leaf_fault(struct tide_leaf *leaf, struct mm_struct *mm,
-		      struct hmm_range *range)
+/*
+ * One attempt to bring in pages @from to @to of @window and to look at the
+ * rest of it; -EBUSY when an invalidation came between.  These are two calls:
+ * hmm_range_fault() that finds one page missing makes all that follow it in
+ * its range.
+ */
+static int leaf_fault(struct tide_leaf *leaf, struct hmm_range *window,
+		      unsigned int from, unsigned int to, unsigned long want)
 {
+	struct mm_struct *mm = leaf->mirror->mm;
+	struct hmm_range wanted = {
+		.notifier = &leaf->notifier,
+		.start = window->start + ((unsigned long)from << PAGE_SHIFT),
+		.end = window->start + ((to + 1UL) << PAGE_SHIFT),
+		.hmm_pfns = window->hmm_pfns + from,
+		.default_flags = want,
+	};
+	unsigned long seq = mmu_interval_read_begin(&leaf->notifier);
 	int ret;
 
-	range->notifier_seq = mmu_interval_read_begin(&leaf->notifier);
+	wanted.notifier_seq = seq;
+	window->notifier_seq = seq;
 	mmap_read_lock(mm);
-	ret = hmm_range_fault(range);
+	ret = hmm_range_fault(&wanted);
+	if (!ret)
+		ret = hmm_range_fault(window);
 	mmap_read_unlock(mm);
 	if (ret)
 		return ret;
 
 	leaf_lock(leaf);
-	if (mmu_interval_read_retry(&leaf->notifier, range->notifier_seq))
+	if (mmu_interval_read_retry(&leaf->notifier, seq))
 		ret = -EBUSY;
 	else
-		leaf_fill(leaf, tide_leaf_slot(range->start), range->hmm_pfns,
-			  (range->end - range->start) >> PAGE_SHIFT);
+		leaf_fill(leaf, tide_leaf_slot(window->start),
+			  window->hmm_pfns, FAULT_WINDOW);
 	leaf_unlock(leaf);
 	return ret;
 }
 
 static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
 {
-	const unsigned long window = FAULT_WINDOW << PAGE_SHIFT;
+	const unsigned long size = FAULT_WINDOW << PAGE_SHIFT;
 	unsigned long want = HMM_PFN_REQ_FAULT |
 			     (fault->write ? HMM_PFN_REQ_WRITE : 0);
-	unsigned long start = round_down(fault->va, window);
-	unsigned long last = min(fault->va + fault->len, start + window) - 1;
-	unsigned int from = (fault->va - start) >> PAGE_SHIFT;
-	unsigned int to = (last - start) >> PAGE_SHIFT;
+	unsigned long start = round_down(fault->va, size);
+	unsigned long last = min(fault->va + fault->len, start + size) - 1;
 	unsigned long pfns[FAULT_WINDOW];
-	struct hmm_range range = {
+	struct hmm_range window = {
 		.notifier = &leaf->notifier,
 		.start = start,
-		.end = start + window,
+		.end = start + size,
 		.hmm_pfns = pfns,
-		.pfn_flags_mask = HMM_PFN_REQ_FAULT | HMM_PFN_REQ_WRITE,
 	};
-	unsigned int races, i;
+	unsigned int races;
 	int ret = -EBUSY;
 
-	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++) {
-		for (i = 0; i < FAULT_WINDOW; i++)
-			pfns[i] = i >= from && i <= to ? want : 0;
-		ret = leaf_fault(leaf, fault->mirror->mm, &range);
-	}
+	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++)
+		ret = leaf_fault(leaf, &window,
+				 (fault->va - start) >> PAGE_SHIFT,
+				 (last - start) >> PAGE_SHIFT, want);
 	return ret;
 }
 
