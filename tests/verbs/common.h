@@ -8,6 +8,8 @@
 #ifndef COMMON_H
 #define COMMON_H
 
+#define _GNU_SOURCE
+
 #include <arpa/inet.h>
 #include <infiniband/verbs.h>
 #include <poll.h>
