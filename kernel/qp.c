@@ -230,6 +230,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 
 	refcount_set(&qp->ref, 1);
 	spin_lock_init(&qp->lock);
+	mutex_init(&qp->modify);
 	qp->ibqp = ibqp;
 	qp->dev = dev;
 	qp->state = IB_QPS_RESET;
@@ -380,7 +381,7 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 		store_path(qp, attr);
 }
 
-/* Back to what tide_create_qp() made.  The core lets nobody else in. */
+/* Back to what tide_create_qp() made.  qp->modify is held. */
 static void reset_qp(struct tide_qp *qp)
 {
 	spin_lock_bh(&qp->lock);
@@ -420,35 +421,43 @@ static void enter_state(struct tide_qp *qp, enum ib_qp_state next,
 		tide_req_kick(qp);
 }
 
+/* Check and make a transition; RESET is only checked.  qp->lock is held. */
+static int transition(struct tide_qp *qp, enum ib_qp_type type,
+		      const struct ib_qp_attr *attr, int mask)
+{
+	enum ib_qp_state cur = qp->state;
+	enum ib_qp_state next = mask & IB_QP_STATE ? attr->qp_state : cur;
+
+	if (mask & IB_QP_CUR_STATE && attr->cur_qp_state != cur)
+		return -EINVAL;
+	if (!ib_modify_qp_is_ok(cur, next, type, mask))
+		return -EINVAL;
+	if (next == IB_QPS_RESET)
+		return 0;
+	store_attr(qp, attr, mask);
+	enter_state(qp, next, attr, mask);
+	return 0;
+}
+
 int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		   struct ib_udata *udata)
 {
 	struct tide_qp *qp = to_tide_qp(ibqp);
-	enum ib_qp_state cur, next;
-	int ret = -EINVAL;
+	int ret;
 
 	if (mask & ~IB_QP_ATTR_STANDARD_BITS)
 		return -EOPNOTSUPP;
 	if (!attr_is_valid(attr, mask))
 		return -EINVAL;
 
+	/* The core lets several callers in at once. */
+	mutex_lock(&qp->modify);
 	spin_lock_bh(&qp->lock);
-	cur = qp->state;
-	next = mask & IB_QP_STATE ? attr->qp_state : cur;
-	if (mask & IB_QP_CUR_STATE && attr->cur_qp_state != cur)
-		goto out;
-	if (!ib_modify_qp_is_ok(cur, next, ibqp->qp_type, mask))
-		goto out;
-	ret = 0;
-	if (next != IB_QPS_RESET) {
-		store_attr(qp, attr, mask);
-		enter_state(qp, next, attr, mask);
-	}
-out:
+	ret = transition(qp, ibqp->qp_type, attr, mask);
 	spin_unlock_bh(&qp->lock);
-
-	if (!ret && next == IB_QPS_RESET)
+	if (!ret && mask & IB_QP_STATE && attr->qp_state == IB_QPS_RESET)
 		reset_qp(qp);
+	mutex_unlock(&qp->modify);
 	return ret;
 }
 

@@ -6,6 +6,7 @@
  * something on it: nobody who destroys one has to wait for a page fault (M6).
  *
  * Locks, outermost first:
+ *	tide_qp.modify	one transition at a time
  *	run bit		tide_requester.run: the requester's own state
  *	tide_qp.lock	state, responder, completions; bottom halves off.
  *			Never two at once
@@ -157,6 +158,7 @@ enum tide_counter {
  * struct tide_qp - a queue pair
  * @ref: the verbs object, timers and works pending, and users of the moment
  * @rcu: frees it
+ * @modify: see above
  * @lock: see above
  * @ibqp: the core's part; NULL once destroyed, when the completion queues and
  *	all else that the core owns must not be touched; under @lock
@@ -182,6 +184,7 @@ enum tide_counter {
 struct tide_qp {
 	refcount_t ref;
 	struct rcu_head rcu;
+	struct mutex modify;
 	spinlock_t lock;
 	struct ib_qp *ibqp;
 	struct tide_dev *dev;
