@@ -382,8 +382,10 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 }
 
 /* Back to what tide_create_qp() made.  qp->modify is held. */
-static void reset_qp(struct tide_qp *qp)
+static int reset_qp(struct tide_qp *qp)
 {
+	int ret;
+
 	spin_lock_bh(&qp->lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
 	qp->resp.receiving = false;
@@ -392,11 +394,14 @@ static void reset_qp(struct tide_qp *qp)
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
 
-	tide_req_reset(qp);
+	ret = tide_req_reset(qp);
+	if (ret)
+		return ret;
 
 	spin_lock_bh(&qp->lock);
 	qp->attr = (struct ib_qp_attr) { .cap = qp->attr.cap };
 	spin_unlock_bh(&qp->lock);
+	return 0;
 }
 
 /* Enter @next, which is not RESET.  The queue pair is locked. */
@@ -456,7 +461,7 @@ int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 	ret = transition(qp, ibqp->qp_type, attr, mask);
 	spin_unlock_bh(&qp->lock);
 	if (!ret && mask & IB_QP_STATE && attr->qp_state == IB_QPS_RESET)
-		reset_qp(qp);
+		ret = reset_qp(qp);
 	mutex_unlock(&qp->modify);
 	return ret;
 }

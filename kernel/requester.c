@@ -602,19 +602,25 @@ void tide_req_init(struct tide_qp *qp)
  * tide_req_reset - forget all sends
  * @qp: a queue pair whose state is RESET already
  *
- * Context: process, no locks; waits for a runner to notice the state, which
- * may have a page fault to finish first.
+ * Context: process, no spinlocks; waits for a runner to notice the state,
+ * which may have a page fault to finish first.
+ *
+ * Return: 0, or -EINTR when the caller was killed meanwhile: then nothing
+ * can come of the queue pair but its destruction.
  */
-void tide_req_reset(struct tide_qp *qp)
+int tide_req_reset(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 
-	wait_var_event(&req->run, atomic_cmpxchg(&req->run, 0, RUNNING) == 0);
+	if (wait_var_event_killable(&req->run,
+				    !atomic_cmpxchg(&req->run, 0, RUNNING)))
+		return -EINTR;
 	req_drop(req);
 	tide_ring_reset(&req->sq);
 	atomic_set_release(&req->run, 0);
 	smp_mb();
 	wake_up_var(&req->run);
+	return 0;
 }
 
 /**
