@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+# shellcheck shell=bash
+#
+# Running two programs against each other on one device. Sourced, in a guest:
+#
+#   add_rxe                     make rxe0, on a netdev of its own
+#   gid_index DEVICE            print the index of its RoCE v2 GID made from an IPv4 address
+#   pair PROGRAM [ARG...]       start PROGRAM, and once it listens a second one that connects to it; print what
+#                               the second one says
+#   pair_failed                 print what the server said
+#
+# Nothing waits longer than $pair_seconds.
+
+pair_seconds=60
+pair_port=20000
+pair_log=/tmp/pair.server
+
+# rxe sees the packets that leave by the local route too, so the netdev need not lead anywhere.
+add_rxe() {
+	modprobe rdma_rxe &&
+		ip link add rx0 type dummy &&
+		ip address add 10.98.0.1/24 dev rx0 &&
+		ip link set rx0 up &&
+		rdma link add rxe0 type rxe netdev rx0
+}
+
+# GIDs come some time after the address.
+gid_index() {
+	local tries
+	for ((tries = 0; tries < 50; tries++)); do
+		find_gid "$1" && return
+		sleep 0.1
+	done
+	echo "$1 has no RoCE v2 GID of an IPv4 address" >&2
+	return 1
+}
+
+# The type of an empty entry cannot be read.
+find_gid() {
+	local port=/sys/class/infiniband/$1/ports/1 file gid type
+	for file in "$port"/gids/*; do
+		read -r gid <"$file"
+		[[ $gid == 0000:0000:0000:0000:0000:ffff:* ]] || continue
+		read -r type <"$port/gid_attrs/types/${file##*/}"
+		[ "$type" = 'RoCE v2' ] && echo "${file##*/}" && return
+	done 2>/dev/null
+	return 1
+}
+
+pair() {
+	local server status=0
+	local command=(timeout -k 1 "$pair_seconds" "$@" -p "$((++pair_port))")
+
+	"${command[@]}" >"$pair_log" 2>&1 &
+	server=$!
+	wait_for_listener "$server" && "${command[@]}" 127.0.0.1 || status=$?
+	[ "$status" = 0 ] || kill "$server" 2>/dev/null
+	wait "$server" || status=$?
+	return "$status"
+}
+
+# Seen in /proc, as a program to ask would take longer to start than the one waited for.
+wait_for_listener() {
+	local port
+	printf -v port ':%04X' "$pair_port"
+	until grep -qs "$port [0-9A-F:]* 0A" /proc/net/tcp /proc/net/tcp6; do
+		kill -0 "$1" 2>/dev/null || return
+		sleep 0.02
+	done
+}
+
+pair_failed() {
+	echo "the server said:"
+	cat "$pair_log"
+}

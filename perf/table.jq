@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+#
+# From build/perf/compare.json to the table on the terminal.
+
+def spaces($n): if $n > 0 then " " * $n else "" end;
+def left($n): . + spaces($n - length);
+def right($n): spaces($n - length) + .;
+
+def fixed($places):
+	pow(10; $places) as $unit
+	| (. * $unit | round) as $n
+	| if $places == 0 then $n | tostring
+	  else ($n % $unit | tostring) as $rest
+	  | "\($n / $unit | floor).\("0" * ($places - ($rest | length)) // "")\($rest)" end;
+
+# Three digits are as much as any of these is known to.
+def figure:
+	if . == null then "-" elif . >= 99.95 then fixed(0) elif . >= 9.995 then fixed(1) else fixed(2) end;
+
+def size:
+	if . >= 1099511627776 then "\(. / 1099511627776) TiB" elif . >= 1073741824 then "\(. / 1073741824) GiB"
+	elif . >= 1048576 then "\(. / 1048576) MiB" elif . >= 1024 then "\(. / 1024) KiB" else "\(.) B" end;
+
+def line($cells): ($cells[0] | left(18)) + ([$cells[1:][] | right(11)] | add);
+
+def row:
+	(.operation | if . == "register" then "" else left(7) end) as $operation
+	| line(["  " + $operation + (.size | size),
+		(.tide.pinned, .tide["on demand"], .rxe.pinned, .rxe["on demand"], .limit,
+		.ratio["tide : rxe"], .ratio["tide : limit"], .ratio["on demand : pinned"] | figure)]);
+
+def section($title; $rows):
+	$rows | if length > 0 then $title, (.[] | row) else empty end;
+
+def verdict:
+	"  " + (if .met then "met   " else "MISSED" end)
+	+ (.value | figure | right(8)) + "  >= " + (.wanted | tostring | left(5)) + "  " + .name;
+
+. as $all
+| def rows($operations; $measure):
+	$all.rows | map(select((.operation | IN($operations[])) and .measure == $measure));
+["SEND", "WRITE", "READ"] as $transfers
+| "",
+"Linux \(.about.kernel), \(.about.cpus) CPUs" +
+	(if .about.emulated then ", emulated: read the ratios, not the figures" else "" end) + ".",
+(if .about.rounds > 1 then "Medians of \(.about.rounds) rounds" else "One round" end) + ". Of a ratio, more is better for the one named first.",
+"",
+line(["", "tide", "tide", "rxe", "rxe", "limit", "tide", "tide", "on demand"]),
+line(["", "pinned", "on demand", "pinned", "on demand", "one copy", ": rxe", ": limit", ": pinned"]),
+section("bandwidth, MB/s"; rows($transfers; "bandwidth")),
+section("latency, us"; rows($transfers; "latency")),
+section("registration, us"; rows(["register"]; "latency")),
+(if .about.extent == "full" then "", "targets", (.targets[] | verdict) else empty end)
