@@ -15,8 +15,10 @@
  * M6  a process's exit waits for nobody's progress, and its address space is
  *     not kept alive by its regions.
  */
+#include <linux/hugetlb_inline.h>
 #include <linux/llist.h>
 #include <linux/sched/mm.h>
+#include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -412,29 +414,63 @@ static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
 }
 
 /*
- * One attempt to bring in pages @from to @to of @window and to look at the
- * rest of it; -EBUSY when an invalidation came between.  These are two calls:
+ * How many of @len bytes lie in one mapping whose faults wait for nothing but
+ * memory.  A file's pages may come from a server that never answers, FUSE's
+ * from a process.  The mmap lock is held.
+ */
+static unsigned long prompt_bytes(struct mm_struct *mm, unsigned long va,
+				  unsigned long len)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, va);
+
+	if (!vma)
+		return 0;
+	if (!vma_is_anonymous(vma) && !is_vm_hugetlb_page(vma) &&
+	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
+		return 0;
+	return min(len, vma->vm_end - va);
+}
+
+/* The pages that @fault asks for and that can be made promptly. */
+static int make_pages(struct tide_leaf *leaf, const struct tide_fault *fault,
+		      struct hmm_range *window)
+{
+	unsigned long start = fault->va & PAGE_MASK;
+	unsigned long len = min(fault->va + fault->len, window->end) - start;
+	struct hmm_range wanted = {
+		.notifier = &leaf->notifier,
+		.notifier_seq = window->notifier_seq,
+		.start = start,
+		.hmm_pfns = window->hmm_pfns,
+		.default_flags = HMM_PFN_REQ_FAULT |
+				 (fault->write ? HMM_PFN_REQ_WRITE : 0),
+	};
+
+	len = prompt_bytes(leaf->mirror->mm, start, len);
+	if (!len)
+		return 0;
+	wanted.end = PAGE_ALIGN(start + len);
+	return hmm_range_fault(&wanted);
+}
+
+/*
+ * One attempt to make the pages wanted and to look at those around them;
+ * -EBUSY when an invalidation came between.  These are two steps, because
  * hmm_range_fault() that finds one page missing makes all that follow it in
  * its range.
  */
-static int leaf_fault(struct tide_leaf *leaf, struct hmm_range *window,
-		      unsigned int from, unsigned int to, unsigned long want)
+static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
+		      struct hmm_range *window)
 {
+	unsigned long need = TIDE_ENTRY_READ |
+			     (fault->write ? TIDE_ENTRY_WRITE : 0);
+	unsigned int first = (fault->va - window->start) >> PAGE_SHIFT;
 	struct mm_struct *mm = leaf->mirror->mm;
-	struct hmm_range wanted = {
-		.notifier = &leaf->notifier,
-		.start = window->start + ((unsigned long)from << PAGE_SHIFT),
-		.end = window->start + ((to + 1UL) << PAGE_SHIFT),
-		.hmm_pfns = window->hmm_pfns + from,
-		.default_flags = want,
-	};
-	unsigned long seq = mmu_interval_read_begin(&leaf->notifier);
 	int ret;
 
-	wanted.notifier_seq = seq;
-	window->notifier_seq = seq;
+	window->notifier_seq = mmu_interval_read_begin(&leaf->notifier);
 	mmap_read_lock(mm);
-	ret = hmm_range_fault(&wanted);
+	ret = make_pages(leaf, fault, window);
 	if (!ret)
 		ret = hmm_range_fault(window);
 	mmap_read_unlock(mm);
@@ -442,22 +478,21 @@ static int leaf_fault(struct tide_leaf *leaf, struct hmm_range *window,
 		return ret;
 
 	leaf_lock(leaf);
-	if (mmu_interval_read_retry(&leaf->notifier, seq))
+	if (mmu_interval_read_retry(&leaf->notifier, window->notifier_seq))
 		ret = -EBUSY;
 	else
 		leaf_fill(leaf, tide_leaf_slot(window->start),
 			  window->hmm_pfns, FAULT_WINDOW);
 	leaf_unlock(leaf);
+	if (!ret && (window->hmm_pfns[first] & need) != need)
+		ret = -EFAULT;
 	return ret;
 }
 
 static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
 {
 	const unsigned long size = FAULT_WINDOW << PAGE_SHIFT;
-	unsigned long want = HMM_PFN_REQ_FAULT |
-			     (fault->write ? HMM_PFN_REQ_WRITE : 0);
 	unsigned long start = round_down(fault->va, size);
-	unsigned long last = min(fault->va + fault->len, start + size) - 1;
 	unsigned long pfns[FAULT_WINDOW];
 	struct hmm_range window = {
 		.notifier = &leaf->notifier,
@@ -469,9 +504,7 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
 	int ret = -EBUSY;
 
 	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++)
-		ret = leaf_fault(leaf, &window,
-				 (fault->va - start) >> PAGE_SHIFT,
-				 (last - start) >> PAGE_SHIFT, want);
+		ret = leaf_fault(leaf, fault, &window);
 	return ret;
 }
 
@@ -479,14 +512,14 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
  * tide_odp_fault - bring missing pages into the mirror
  * @fault: which
  *
- * Brings in at least the first page.  Does not wait for a userfaultfd
- * handler: what needs one fails, as does what is not there at all, and only
- * tide_odp_wait() can tell the two apart.
+ * Brings in at least the first page.  Does not wait for anybody: not for a
+ * file system, not for a userfaultfd handler.  What needs that fails as what
+ * is not there at all does; tide_odp_hold() can tell them apart.
  *
  * Context: process, no locks; sleeps.
  *
- * Return: 0; -EBUSY when invalidations won too often, tide_odp_hold() is the
- * way on; -EPERM for writing what is read-only; -EFAULT; -ENOMEM.
+ * Return: 0; -EBUSY when invalidations won too often; -EPERM for writing what
+ * is read-only; -EFAULT; -ENOMEM.
  */
 int tide_odp_fault(const struct tide_fault *fault)
 {
@@ -508,56 +541,55 @@ out:
 	return ret;
 }
 
-static unsigned int fault_pages(const struct tide_fault *fault)
+/* Pin as many of the pages from @start on as there are, up to @len bytes. */
+static long pin_pages(struct mm_struct *mm, unsigned long start,
+		      unsigned long len, struct tide_hold *hold, bool wait)
 {
-	unsigned long span = offset_in_page(fault->va) + fault->len;
-
-	return min_t(unsigned long, DIV_ROUND_UP(span, PAGE_SIZE),
-		     TIDE_HOLD_PAGES);
-}
-
-/*
- * Pin the first pages of @fault; returns how many, or a negative errno.  With
- * @wait, wait for whoever has to provide them.
- */
-static long fault_pin(const struct tide_fault *fault, struct page **pages,
-		      bool wait)
-{
-	struct mm_struct *mm = fault->mirror->mm;
 	int locked = 1;
-	long nr;
+	long nr = 0;
 
-	if (!mmget_not_zero(mm))
-		return -EFAULT;
 	mmap_read_lock(mm);
-	nr = tide_pin_user_pages_remote(mm, fault->va & PAGE_MASK,
-					fault_pages(fault),
-					fault->write ? FOLL_WRITE : 0, pages,
-					wait ? &locked : NULL);
+	if (!wait)
+		len = prompt_bytes(mm, start, len);
+	len = min(len, TIDE_HOLD_PAGES * PAGE_SIZE);
+	if (len)
+		nr = tide_pin_user_pages_remote(mm, start,
+						DIV_ROUND_UP(len, PAGE_SIZE),
+						hold->write ? FOLL_WRITE : 0,
+						hold->pages,
+						wait ? &locked : NULL);
 	if (locked)
 		mmap_read_unlock(mm);
-	mmput_async(mm);
-	return nr ?: -EFAULT;
+	return nr;
 }
 
 /**
  * tide_odp_hold - pin missing pages for the length of one copy (M3)
- * @fault: which; the first few of them
+ * @fault: which; at least the first of them
  * @hold: where to note them, for tide_odp_release()
+ * @wait: wait for whoever has to provide them, however long it takes
  *
- * Context: process, no locks; sleeps, but for no userfaultfd handler.
+ * Context: process, no locks; sleeps.  With @wait, a worker that nobody waits
+ * for (M6).
  *
- * Return: 0 or a negative errno.
+ * Return: 0, or -EFAULT: they are not there, or not without waiting.
  */
-int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold)
+int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
+		  bool wait)
 {
-	long nr = fault_pin(fault, hold->pages, false);
+	struct mm_struct *mm = fault->mirror->mm;
+	unsigned long start = fault->va & PAGE_MASK;
+	long nr;
 
-	if (nr < 0)
-		return nr;
-	hold->va = fault->va & PAGE_MASK;
+	if (!mmget_not_zero(mm))
+		return -EFAULT;
+	hold->va = start;
 	hold->mirror = fault->mirror;
 	hold->write = fault->write;
+	nr = pin_pages(mm, start, fault->va + fault->len - start, hold, wait);
+	mmput_async(mm);
+	if (nr <= 0)
+		return -EFAULT;
 	hold->nr = nr;
 	return 0;
 }
@@ -573,24 +605,4 @@ void tide_odp_release(struct tide_hold *hold)
 	if (hold->nr)
 		unpin_user_pages_dirty_lock(hold->pages, hold->nr, hold->write);
 	hold->nr = 0;
-}
-
-/**
- * tide_odp_wait - have missing pages made, however long it takes
- * @fault: which
- *
- * Context: a worker that nobody waits for (M6); no locks.
- *
- * Return: 0 when the first page is there for the moment, or -EFAULT when it
- * cannot be.
- */
-int tide_odp_wait(const struct tide_fault *fault)
-{
-	struct page *pages[TIDE_HOLD_PAGES];
-	long nr = fault_pin(fault, pages, true);
-
-	if (nr < 0)
-		return nr;
-	unpin_user_pages(pages, nr);
-	return 0;
 }

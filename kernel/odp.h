@@ -100,9 +100,9 @@ struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
 				   unsigned long va);
 
 int tide_odp_fault(const struct tide_fault *fault);
-int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold);
+int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
+		  bool wait);
 void tide_odp_release(struct tide_hold *hold);
-int tide_odp_wait(const struct tide_fault *fault);
 
 /*
  * Whether a reader should come back later.  With bottom halves off readers

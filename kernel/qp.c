@@ -73,7 +73,7 @@ void tide_qp_put(struct tide_qp *qp)
 {
 	if (!refcount_dec_and_test(&qp->ref))
 		return;
-	tide_req_free(qp);
+	tide_ring_destroy(&qp->req.sq);
 	tide_ring_destroy(&qp->resp.rq);
 	kfree_rcu(qp, rcu);
 }

@@ -41,7 +41,7 @@
  * @ref: the requester's, and the work's
  * @qp: whom to kick afterwards
  * @fault: the pages
- * @result: of tide_odp_wait(), valid once @done
+ * @hold: the pages again, pinned, if they could be had; valid once @done
  * @done: the wait is over
  */
 struct tide_pager {
@@ -49,7 +49,7 @@ struct tide_pager {
 	refcount_t ref;
 	struct tide_qp *qp;
 	struct tide_fault fault;
-	int result;
+	struct tide_hold hold;
 	bool done;
 };
 
@@ -84,10 +84,14 @@ static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
 	}
 }
 
+/* Context: process, no locks; sleeps. */
 static void pager_put(struct tide_pager *pager)
 {
-	if (refcount_dec_and_test(&pager->ref))
-		kfree(pager);
+	if (!refcount_dec_and_test(&pager->ref))
+		return;
+	tide_odp_release(&pager->hold);
+	tide_mirror_put(pager->fault.mirror);
+	kfree(pager);
 }
 
 static void pager_wait(struct work_struct *work)
@@ -95,46 +99,50 @@ static void pager_wait(struct work_struct *work)
 	struct tide_pager *pager = container_of(work, struct tide_pager, work);
 	struct tide_qp *qp = pager->qp;
 
-	pager->result = tide_odp_wait(&pager->fault);
-	tide_mirror_put(pager->fault.mirror);
+	tide_odp_hold(&pager->fault, &pager->hold, true);
 	smp_store_release(&pager->done, true);
 	pager_put(pager);
 	tide_req_kick(qp);
 	tide_qp_put(qp);
 }
 
-/* Leave the waiting to a pager; takes over the reference in @fault. */
+/* Leave the waiting to a pager. */
 static int pager_start(struct tide_qp *qp, const struct tide_fault *fault)
 {
 	struct tide_pager *pager;
 
 	pager = kzalloc(sizeof(*pager), GFP_KERNEL);
-	if (!pager) {
-		tide_mirror_put(fault->mirror);
+	if (!pager)
 		return -ENOMEM;
-	}
 	INIT_WORK(&pager->work, pager_wait);
 	refcount_set(&pager->ref, 2);
 	tide_qp_get(qp);
 	pager->qp = qp;
 	pager->fault = *fault;
+	tide_mirror_ref(fault->mirror);
 	qp->req.pager = pager;
 	tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
 	queue_work(tide_wq, &pager->work);
 	return 0;
 }
 
-/* Whether the requester has to go on waiting for its pager. */
+/*
+ * Whether the requester has to go on waiting for its pager.  If not, what the
+ * pager has pinned is the requester's, for its next copy.
+ */
 static bool pager_pending(struct tide_requester *req)
 {
 	struct tide_pager *pager = req->pager;
+	enum tide_side_index side = req->stop.side;
 
 	if (!pager)
 		return false;
 	if (!smp_load_acquire(&pager->done))
 		return true;
-	if (pager->result)
-		req->page_error = req->stop.side;
+	if (pager->hold.nr)
+		swap(req->hold[side], pager->hold);
+	else
+		req->page_error = side;
 	req->pager = NULL;
 	pager_put(pager);
 	return false;
@@ -449,16 +457,15 @@ static void req_page_in(struct tide_qp *qp)
 	if (ret == -EBUSY) {
 		tide_count(qp, TIDE_CNT_FALLBACK_PINS, 1);
 		tide_odp_release(&req->hold[side]);
-		ret = tide_odp_hold(fault, &req->hold[side]);
+		ret = tide_odp_hold(fault, &req->hold[side], false);
 	}
 	if (ret == -EFAULT) {
 		release_holds(req);
 		ret = pager_start(qp, fault);
-	} else {
-		tide_mirror_put(fault->mirror);
 	}
 	if (ret)
 		req->page_error = side;
+	tide_mirror_put(fault->mirror);
 }
 
 static void req_progressed(struct tide_requester *req)
@@ -641,14 +648,8 @@ void tide_req_shutdown(struct tide_qp *qp)
 	smp_mb();
 	while (smp_load_acquire(&req->stepping))
 		cond_resched();
-	if (cancel_work(&req->work))
-		tide_qp_put(qp);
-}
-
-/* The last user of the queue pair has gone. */
-void tide_req_free(struct tide_qp *qp)
-{
-	if (qp->req.pager)
-		pager_put(qp->req.pager);
-	tide_ring_destroy(&qp->req.sq);
+	/*
+	 * A pager under way ends with a kick, and then what it brought is
+	 * dropped.  Nothing else that waits has anything to give back.
+	 */
 }

@@ -12,6 +12,5 @@ void tide_req_doorbell(struct tide_qp *qp);
 void tide_req_kick(struct tide_qp *qp);
 int tide_req_reset(struct tide_qp *qp);
 void tide_req_shutdown(struct tide_qp *qp);
-void tide_req_free(struct tide_qp *qp);
 
 #endif /* TIDE_REQUESTER_H */
