@@ -182,7 +182,7 @@ static inline bool tap_long(void)
 }
 
 /* How long, or how often: by default, and with TIDE_LONG=1. */
-static inline unsigned int length_of(unsigned int usual, unsigned int extended)
+static inline int length_of(int usual, int extended)
 {
 	return tap_long() ? extended : usual;
 }
