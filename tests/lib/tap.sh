@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# What scenarios share. Sourced; sets the shell's options, and prints the plan when the script ends.
+# What scenarios share. Sourced; a scenario ends with plan.
 #
-#   ok STATUS DESCRIPTION      a point: it holds if STATUS is 0; standard input, if given as a file, explains
 #   check DESCRIPTION COMMAND...    a point: COMMAND succeeds; what it said is shown if not
-#   skip DESCRIPTION REASON    a point that does not apply here
-#   diag TEXT...               a comment
-#   is_long                    whether to run the long form
-#   pair TOOL [OPTION...]      run a server of TOOL and its client; 0 if both succeed. See there
-#   $device $address $gid      the device to test, its address, the GID of that
-#   $tmp                       a directory that goes away at the end
+#   fails COMMAND...                for check: COMMAND fails, in an orderly way
+#   says TEXT COMMAND...            for check: COMMAND succeeds, and TEXT is in what it says
+#   within SECONDS COMMAND...       for check: COMMAND succeeds before that, tried again and again
+#   skip DESCRIPTION REASON         a point that does not apply here
+#   diag TEXT...                    a comment
+#   plan                            the end: without it the scenario has failed
+#   is_long                         whether to run the long form
+#   pair TOOL [OPTION...]           run a server of TOOL and its client: see there
+#   $device $address $gid           the device to test, its address, the index of the GID of that
+#   $tmp                            a directory that goes away at the end
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/device.sh"
 
@@ -23,14 +26,15 @@ failed=0
 trap finish EXIT
 
 finish() {
-	local status=$? running
+	local running
 	mapfile -t running < <(jobs -p)
 	[ ${#running[@]} = 0 ] || kill -KILL "${running[@]}" 2>/dev/null
 	rm -rf "$tmp"
-	[ "$status" = 0 ] || { echo "not ok - the script ends without an error, not with $status"; ((points++)); }
+}
+
+plan() {
 	echo "1..$points"
-	[ "$failed" = 0 ] && [ "$status" = 0 ]
-	exit
+	exit $((failed > 0))
 }
 
 ok() {
@@ -56,21 +60,26 @@ check() {
 	return "$status"
 }
 
-# fails COMMAND... - for check: COMMAND has to fail, in an orderly way.
 fails() {
 	"$@"
 	local status=$?
 	[ "$status" != 0 ] && [ "$status" -lt 124 ]
 }
 
-# says TEXT COMMAND... - for check: COMMAND's output has to contain TEXT, whatever its status.
 says() {
-	local text=$1
+	local text=$1 said
 	shift
-	"$@" 2>&1 | tee "$tmp/says" | grep -qF -- "$text" && return
-	cat "$tmp/says"
-	echo "(that does not contain '$text')"
+	said=$("$@" 2>&1) && [[ $said == *"$text"* ]] && return
+	printf '%s\n' "$said" "(what should be in there: $text)"
 	return 1
+}
+
+# What the command says in the end is shown, not what it said until then.
+within() {
+	local seconds=$1
+	shift
+	wait_until "$seconds" "$@" >/dev/null 2>&1 && return
+	"$@"
 }
 
 skip() {
@@ -84,24 +93,27 @@ is_long() { [ -n "${TIDE_LONG-}" ] && [ "${TIDE_LONG-}" != 0 ]; }
 
 listening() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 
-# Both ends of a tool of perftest's or of rdma-core's examples, on one device. The limit is that of both together:
-# $pair_limit seconds, 40 unless set. Prints what they said; that, and the status, are all.
+# Whether a server listens, or has ended already.
+listens() { # listens PORT PID
+	[ -n "$(ss -Hltn "sport = :$1")" ] || [ ! -e "/proc/$2" ] || [ "$(ps -o state= "$2")" = Z ]
+}
+
+# Both ends of a tool of perftest's or of rdma-core's examples, on one device. Each may take $pair_limit seconds. What
+# they say is printed, and is in $tmp/server and $tmp/client.
 port=18515
+pair_limit=40
 pair() {
-	local server client status_of_server=0 status_of_client=0
+	local server status_of_server=0 status_of_client=0
 	((port++))
-	timeout -k 2 "${pair_limit:-40}" "$@" -d "$device" -p "$port" >"$tmp/server" 2>&1 </dev/null &
+	timeout -k 2 "$pair_limit" "$@" -d "$device" -p "$port" >"$tmp/server" 2>&1 </dev/null &
 	server=$!
-	wait_until 10 listening "$port" || status_of_client=no
-	if [ "$status_of_client" = 0 ]; then
-		timeout -k 2 "${pair_limit:-40}" "$@" -d "$device" -p "$port" "$address" >"$tmp/client" 2>&1 </dev/null &
-		client=$!
-		wait "$client" || status_of_client=$?
-	fi
+	wait_until 10 listens "$port" "$server"
+	timeout -k 2 "$pair_limit" "$@" -d "$device" -p "$port" "$address" >"$tmp/client" 2>&1 </dev/null ||
+		status_of_client=$?
 	wait "$server" || status_of_server=$?
-	echo "server: $status_of_server"
+	echo "the server ended with $status_of_server and said:"
 	cat "$tmp/server"
-	echo "client: $status_of_client"
+	echo "the client ended with $status_of_client and said:"
 	cat "$tmp/client"
 	[ "$status_of_server$status_of_client" = 00 ]
 }
