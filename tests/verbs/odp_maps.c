@@ -6,13 +6,7 @@
  * every byte is known; odp_fire.c is about races.
  */
 #include "owner.h"
-
-#include <sys/syscall.h>
-#include <sys/sysmacros.h>
-
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE	25
-#endif
+#include "storage.h"
 
 #define PAGES		64UL
 #define SIZE		(PAGES * PAGE)
@@ -133,8 +127,6 @@ static void write_pattern(const struct region *region, size_t offset,
 }
 
 /* A random walk: whatever happens to the memory, model and memory agree */
-
-static bool have_swap;
 
 /* Page by page: the range may be of several mappings. */
 static long own_move(const long *arg)
@@ -312,6 +304,7 @@ static void random_walk(void)
 	struct region region = region_map(SIZE, ODP);
 	int rounds = length_of(1500, 40000), i;
 	unsigned int failures = tap->failures;
+	long swapped = vmstat("pswpout");
 
 	memset(model, 0, SIZE);
 	for (i = 0; i < rounds && tap->failures == failures; i++) {
@@ -327,6 +320,7 @@ static void random_walk(void)
 	}
 	step_read(&region, 0, SIZE);
 	step_cpu_read(&region, 0, SIZE);
+	expect(!have_swap || vmstat("pswpout") > swapped, "nothing was swapped");
 	region_drop(&region);
 	point("a random walk, %s, %s swap", where(),
 	      have_swap ? "with" : "without");
@@ -661,8 +655,6 @@ static void nothing_yet(void)
 
 /* What memory can be */
 
-static const char *file_dir;
-
 struct memory {
 	const char *name;
 	int flags;
@@ -690,13 +682,11 @@ static int own_fd = -1;
 static long own_open_file(const long *arg)
 {
 	const struct memory *memory = (void *)arg[0];
-	char path[128];
-
 	if (memory->memfd) {
 		own_fd = memfd_create("memory", memory->memfd_flags);
 	} else if (memory->file) {
-		snprintf(path, sizeof(path), "%s/file", file_dir);
-		own_fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+		own_fd = open(EXT4_DIR "/file", O_RDWR | O_CREAT | O_TRUNC,
+			      0600);
 	} else {
 		return -1;
 	}
@@ -731,14 +721,9 @@ static long own_check_file(const long *arg)
 /* Have the file written to its disk, and forgotten in memory. */
 static long own_sync(const long *arg)
 {
-	int fd;
-
 	if (arg[2] ? fsync(own_fd) : msync((void *)arg[0], arg[1], MS_SYNC))
 		return -errno;
-	fd = open("/proc/sys/vm/drop_caches", O_WRONLY);
-	must(fd >= 0 && write(fd, "3", 1) == 1);
-	close(fd);
-	return 0;
+	return tell_kernel("/proc/sys/vm/drop_caches", "3") ? 0 : -errno;
 }
 
 static void use_file(const struct region *region, size_t at, size_t len,
@@ -785,7 +770,7 @@ static void kind_of_memory(const struct memory *memory, enum kind kind)
 	long addr = ask(&owner, own_map, 0, MEMORY_SIZE, RW, memory->flags, fd,
 			0);
 
-	if (addr < 0 || (memory->file && !file_dir)) {
+	if (addr < 0 || (memory->file && !have_ext4)) {
 		skip("no such memory here");
 		goto out;
 	}
@@ -821,41 +806,6 @@ static void truncated(void)
 	point("behind the end of a file, %s", where());
 }
 
-static bool mount_ext4(void)
-{
-	file_dir = "/run/odp_maps";
-	if (system("modprobe -qa loop ext4; mkdir -p /run/odp_maps && "
-		   "truncate -s 48M /run/odp_maps.img && "
-		   "mkfs.ext4 -q -F /run/odp_maps.img && "
-		   "mount -o loop /run/odp_maps.img /run/odp_maps "
-		   ">/dev/null 2>&1")) {
-		file_dir = NULL;
-		return false;
-	}
-	return true;
-}
-
-static void umount_ext4(void)
-{
-	if (file_dir && system("umount /run/odp_maps && "
-			       "rm /run/odp_maps.img"))
-		diag("the file system stays mounted");
-}
-
-static void swap_on(void)
-{
-	have_swap = !system("{ modprobe zram && "
-			    "echo 64M >/sys/block/zram0/disksize && "
-			    "mkswap /dev/zram0 && swapon /dev/zram0; } "
-			    ">/dev/null 2>&1");
-}
-
-static void swap_off(void)
-{
-	if (have_swap && system("swapoff /dev/zram0"))
-		diag("swap stays on");
-}
-
 static void test_where(bool here)
 {
 	enum kind kind;
@@ -885,14 +835,14 @@ static void test(void)
 	struct leftovers before = count_leftovers();
 
 	model = map_memory(SIZE);
-	mount_ext4();
+	ext4_mount();
 	test_where(true);
 	swap_on();
 	test_where(false);
 	expect_no_leftovers(&before);
 	point("nothing is left behind");
 	swap_off();
-	umount_ext4();
+	ext4_umount();
 }
 
 int main(int argc, char **argv)

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * storage.h - a swap device and a file system for tests of memory that goes
+ * there.  Both are in memory, and need root.
+ */
+#ifndef STORAGE_H
+#define STORAGE_H
+
+#include <stdlib.h>
+
+#include "tap.h"
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE	25
+#endif
+
+#define EXT4_DIR	"/run/tide-ext4"
+
+static bool have_swap, have_ext4;
+
+/* zram picks any number that is free. */
+static inline void swap_on(void)
+{
+	have_swap = !system("{ modprobe zram && "
+			    "echo 128M >/sys/block/zram0/disksize && "
+			    "mkswap /dev/zram0 && swapon /dev/zram0; } "
+			    ">/dev/null 2>&1");
+	if (!have_swap)
+		diag("there is no zram to swap to");
+}
+
+static inline void swap_off(void)
+{
+	if (have_swap && system("swapoff /dev/zram0 && "
+				"echo 1 >/sys/block/zram0/reset"))
+		diag("swap stays on");
+	have_swap = false;
+}
+
+static inline void ext4_mount(void)
+{
+	have_ext4 = !system("{ modprobe -qa loop ext4; "
+			    "mkdir -p " EXT4_DIR " && "
+			    "truncate -s 48M " EXT4_DIR ".img && "
+			    "mkfs.ext4 -q -F " EXT4_DIR ".img && "
+			    "mount -o loop " EXT4_DIR ".img " EXT4_DIR "; } "
+			    ">/dev/null 2>&1");
+	if (!have_ext4)
+		diag("there is no ext4 on a loop device");
+}
+
+static inline void ext4_umount(void)
+{
+	if (have_ext4 && system("umount " EXT4_DIR " && rm " EXT4_DIR ".img"))
+		diag("the file system stays mounted");
+	have_ext4 = false;
+}
+
+/* Write a word to a file of the kernel's; false when there is none. */
+static inline bool tell_kernel(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok;
+
+	if (fd < 0)
+		return false;
+	ok = write(fd, what, strlen(what)) == (ssize_t)strlen(what);
+	close(fd);
+	return ok;
+}
+
+/* A counter of /proc/vmstat. */
+static inline long vmstat(const char *name)
+{
+	FILE *file = fopen("/proc/vmstat", "r");
+	long value = 0, found = -1;
+	char line[64];
+
+	while (file && fscanf(file, "%63s %ld", line, &value) == 2)
+		if (!strcmp(line, name))
+			found = value;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+#endif /* STORAGE_H */
