@@ -7,7 +7,7 @@
  * region's because its leaf is locked (M1).
  */
 #include <linux/atomic.h>
-#include <linux/highmem.h>
+#include <linux/mm.h>
 
 #include "copy.h"
 #include "mr.h"
@@ -17,7 +17,8 @@
  * @kaddr: kernel memory, or NULL
  * @mr: the region, in use until view_close()
  * @leaf: the leaf of @va, not locked by view_open()
- * @pages: pages by index, of a pinned region or a hold; or NULL
+ * @pages: addresses in the kernel, by index, of a pinned region's or a hold's
+ *	pages; or NULL
  * @base: address that @pages begins with
  * @va: address of the first byte
  * @write: whether bytes are written here
@@ -26,7 +27,7 @@ struct view {
 	void *kaddr;
 	struct tide_mr *mr;
 	struct tide_leaf *leaf;
-	struct page * const *pages;
+	void * const *pages;
 	unsigned long base;
 	unsigned long va;
 	bool write;
@@ -46,7 +47,7 @@ static void view_open_on_demand(struct view *view, const struct tide_hold *hold,
 	unsigned long room;
 
 	if (hold_covers(hold, view->mr, view->va, view->write)) {
-		view->pages = hold->pages;
+		view->pages = hold->kaddr;
 		view->base = hold->va;
 		room = hold->va + hold->nr * PAGE_SIZE - view->va;
 	} else {
@@ -92,80 +93,71 @@ static void view_close(struct view *view)
 		tide_mr_put(view->mr);
 }
 
-/* Whether the leaf's entries, if that is where the pages are, are needed. */
-static bool view_is_mirrored(const struct view *view)
-{
-	return view->mr && !view->pages;
-}
-
 /*
- * How many of the first @len bytes are there with the rights needed.  The
- * leaf is locked.
+ * The mirrored page at @va; NULL when it is not there with the rights needed.
+ * The leaf, if there is one, is locked.
  */
-static u32 view_present(const struct view *view, u32 len)
+static void *mirrored_page(const struct view *view, unsigned long va)
 {
 	unsigned long need = TIDE_ENTRY_READ |
 			     (view->write ? TIDE_ENTRY_WRITE : 0);
-	unsigned int slot = tide_leaf_slot(view->va);
-	u32 there = 0;
-	u32 piece = PAGE_SIZE - offset_in_page(view->va);
+	unsigned long *slot, entry;
 
-	if (!view_is_mirrored(view))
-		return len;
 	if (!view->leaf)
-		return 0;
-	while (there < len && (view->leaf->entries[slot] & need) == need) {
-		there += piece;
-		piece = PAGE_SIZE;
-		slot++;
-	}
-	return min(there, len);
+		return NULL;
+	slot = &view->leaf->entries[tide_leaf_slot(va)];
+	entry = READ_ONCE(*slot);
+	if ((entry & need) != need)
+		return NULL;
+	if (view->write && !(entry & TIDE_ENTRY_DIRTY))
+		set_bit(TIDE_ENTRY_DIRTY_BIT, slot);
+	return (void *)(entry & PAGE_MASK);
 }
 
-static struct page *view_page(const struct view *view, unsigned long va)
-{
-	unsigned long *entry;
-
-	if (view->pages)
-		return view->pages[(va - view->base) >> PAGE_SHIFT];
-
-	entry = &view->leaf->entries[tide_leaf_slot(va)];
-	if (view->write && !(*entry & TIDE_ENTRY_DIRTY))
-		set_bit(TIDE_ENTRY_DIRTY_BIT, entry);
-	return hmm_pfn_to_page(READ_ONCE(*entry));
-}
-
-/* Map the bytes from @offset on; shortens *len to the end of their page. */
-static void *view_map(const struct view *view, u32 offset, u32 *len)
+/*
+ * Where the bytes from @offset on are; shortens *len to the end of their
+ * page.  NULL when they are not there.
+ */
+static void *view_at(const struct view *view, u32 offset, u32 *len)
 {
 	unsigned long va = view->va + offset;
+	void *page;
 
 	if (view->kaddr)
 		return view->kaddr + offset;
+	if (view->pages)
+		page = view->pages[(va - view->base) >> PAGE_SHIFT];
+	else
+		page = mirrored_page(view, va);
+	if (!page)
+		return NULL;
 	*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(va));
-	return kmap_local_page(view_page(view, va)) + offset_in_page(va);
+	return page + offset_in_page(va);
 }
 
-static void view_unmap(const struct view *view, void *mapped)
-{
-	if (!view->kaddr)
-		kunmap_local(mapped);
-}
-
-static void copy_views(const struct view *dst, const struct view *src, u32 len)
+/*
+ * Copy until @len bytes are through or some are missing, on the side that
+ * @missing then tells.
+ */
+static u32 copy_views(const struct view *dst, const struct view *src, u32 len,
+		      enum tide_side_index *missing)
 {
 	u32 offset, piece;
+	void *to, *from;
 
 	for (offset = 0; offset < len; offset += piece) {
-		void *to, *from;
-
 		piece = len - offset;
-		to = view_map(dst, offset, &piece);
-		from = view_map(src, offset, &piece);
+		*missing = TIDE_DST;
+		to = view_at(dst, offset, &piece);
+		if (!to)
+			break;
+		*missing = TIDE_SRC;
+		from = view_at(src, offset, &piece);
+		if (!from)
+			break;
 		memcpy(to, from, piece);
-		view_unmap(src, from);
-		view_unmap(dst, to);
 	}
+	return offset;
 }
 
 /* A view need not have a leaf. */
@@ -222,21 +214,15 @@ static void stop_for_fault(struct tide_copy_stop *stop,
 static int copy_present(const struct view *dst, const struct view *src,
 			u32 len, struct tide_copy_stop *stop)
 {
-	u32 dst_there, src_there, there;
+	enum tide_side_index missing;
+	u32 copied;
 
 	lock_leaves(dst->leaf, src->leaf);
-	dst_there = view_present(dst, len);
-	src_there = view_present(src, len);
-	there = min(dst_there, src_there);
-	copy_views(dst, src, there);
+	copied = copy_views(dst, src, len, &missing);
 	unlock_leaves(dst->leaf, src->leaf);
-
-	if (there)
-		return there;
-	if (!dst_there)
-		stop_for_fault(stop, TIDE_DST, dst, len);
-	else
-		stop_for_fault(stop, TIDE_SRC, src, len);
+	if (copied)
+		return copied;
+	stop_for_fault(stop, missing, missing == TIDE_DST ? dst : src, len);
 	return -EFAULT;
 }
 
@@ -315,11 +301,10 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 		goto out;
 
 	lock_leaf(view.leaf);
-	ret = 0;
-	if (view_present(&view, len)) {
-		word = view_map(&view, 0, &len);
+	word = view_at(&view, 0, &len);
+	if (word) {
+		ret = 0;
 		*old = atomic_on_page(word, compare, compare_add, swap);
-		view_unmap(&view, word);
 	} else {
 		stop_for_fault(stop, TIDE_DST, &view, len);
 		ret = -EFAULT;

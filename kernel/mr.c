@@ -119,7 +119,7 @@ static int mr_pin(struct tide_mr *mr)
 	for_each_sgtable_page(&mr->umem->sgt_append.sgt, &iter, 0) {
 		if (i == nr)
 			break;
-		mr->pages[i++] = sg_page_iter_page(&iter);
+		mr->pages[i++] = page_address(sg_page_iter_page(&iter));
 	}
 	return 0;
 }

@@ -17,6 +17,8 @@
  */
 #include <linux/hugetlb_inline.h>
 #include <linux/llist.h>
+#include <linux/magic.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -119,7 +121,8 @@ static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
 		if (!entry)
 			continue;
 		if (entry & TIDE_ENTRY_DIRTY)
-			dirty[(*nr_dirty)++] = hmm_pfn_to_page(entry);
+			dirty[(*nr_dirty)++] =
+				virt_to_page((void *)(entry & PAGE_MASK));
 		leaf->entries[slot] = 0;
 		leaf->present--;
 	}
@@ -394,22 +397,49 @@ static void leaf_put(struct tide_leaf *leaf)
 	rcu_read_unlock();
 }
 
+/*
+ * memfd_secret() takes its pages out of the kernel's map: they are not for us,
+ * as they are not for get_user_pages().  The page is mapped by its owner.
+ */
+static bool page_is_secret(struct page *page)
+{
+	struct address_space *mapping = folio_mapping(page_folio(page));
+
+	return mapping && mapping->host &&
+	       mapping->host->i_sb->s_magic == SECRETMEM_MAGIC;
+}
+
+/* The entry for what hmm_range_fault() has found; 0 if there is none. */
+static unsigned long make_entry(unsigned long pfn)
+{
+	unsigned long entry;
+	struct page *page;
+
+	if (!(pfn & HMM_PFN_VALID))
+		return 0;
+	page = hmm_pfn_to_page(pfn);
+	if (page_is_secret(page))
+		return 0;
+	entry = (unsigned long)page_address(page) | TIDE_ENTRY_READ;
+	if (pfn & HMM_PFN_WRITE)
+		entry |= TIDE_ENTRY_WRITE;
+	return entry;
+}
+
 static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
 		      const unsigned long *pfns, unsigned int nr)
 {
-	const unsigned long keep = ~HMM_PFN_FLAGS | TIDE_ENTRY_READ |
-				   TIDE_ENTRY_WRITE;
 	unsigned int i;
 
 	for (i = 0; i < nr; i++, slot++) {
 		unsigned long old = leaf->entries[slot];
+		unsigned long entry = make_entry(pfns[i]);
 
-		if (!(pfns[i] & HMM_PFN_VALID))
+		if (!entry)
 			continue;
 		if (!old)
 			leaf->present++;
-		leaf->entries[slot] = (pfns[i] & keep) |
-				      (old & TIDE_ENTRY_DIRTY);
+		leaf->entries[slot] = entry | (old & TIDE_ENTRY_DIRTY);
 	}
 }
 
@@ -464,7 +494,6 @@ static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
 {
 	unsigned long need = TIDE_ENTRY_READ |
 			     (fault->write ? TIDE_ENTRY_WRITE : 0);
-	unsigned int first = (fault->va - window->start) >> PAGE_SHIFT;
 	struct mm_struct *mm = leaf->mirror->mm;
 	int ret;
 
@@ -478,14 +507,15 @@ static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
 		return ret;
 
 	leaf_lock(leaf);
-	if (mmu_interval_read_retry(&leaf->notifier, window->notifier_seq))
+	if (mmu_interval_read_retry(&leaf->notifier, window->notifier_seq)) {
 		ret = -EBUSY;
-	else
+	} else {
 		leaf_fill(leaf, tide_leaf_slot(window->start),
 			  window->hmm_pfns, FAULT_WINDOW);
+		if ((leaf->entries[tide_leaf_slot(fault->va)] & need) != need)
+			ret = -EFAULT;
+	}
 	leaf_unlock(leaf);
-	if (!ret && (window->hmm_pfns[first] & need) != need)
-		ret = -EFAULT;
 	return ret;
 }
 
@@ -591,6 +621,8 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 	if (nr <= 0)
 		return -EFAULT;
 	hold->nr = nr;
+	while (nr--)
+		hold->kaddr[nr] = page_address(hold->pages[nr]);
 	return 0;
 }
 

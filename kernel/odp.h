@@ -22,13 +22,14 @@
 #define TIDE_LEAF_PAGES		(TIDE_LEAF_SIZE >> PAGE_SHIFT)
 
 /*
- * What an entry of a leaf says beside the page's frame number: it may be
- * read, it may be written, and it was written through us.  Zero: not there.
+ * An entry of a leaf is the page's address in the kernel, where 64-bit kernels
+ * have all memory, and in its low bits: it may be read, it may be written, and
+ * it was written through us.  Zero: not there.
  */
-#define TIDE_ENTRY_READ		HMM_PFN_VALID
-#define TIDE_ENTRY_WRITE	HMM_PFN_WRITE
-#define TIDE_ENTRY_DIRTY_BIT	(HMM_PFN_ORDER_SHIFT)
-#define TIDE_ENTRY_DIRTY	(1UL << TIDE_ENTRY_DIRTY_BIT)
+#define TIDE_ENTRY_READ		BIT(0)
+#define TIDE_ENTRY_WRITE	BIT(1)
+#define TIDE_ENTRY_DIRTY_BIT	2
+#define TIDE_ENTRY_DIRTY	BIT(TIDE_ENTRY_DIRTY_BIT)
 
 struct tide_mirror;
 
@@ -83,6 +84,7 @@ struct tide_fault {
  * @nr: how many pages; 0 when nothing is held
  * @write: whether they may be written
  * @pages: the pages
+ * @kaddr: their addresses in the kernel
  */
 struct tide_hold {
 	unsigned long va;
@@ -90,6 +92,7 @@ struct tide_hold {
 	unsigned int nr;
 	bool write;
 	struct page *pages[TIDE_HOLD_PAGES];
+	void *kaddr[TIDE_HOLD_PAGES];
 };
 
 struct tide_mirror *tide_mirror_get_current(void);

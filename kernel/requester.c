@@ -29,6 +29,14 @@
 #define BUDGET		(4 << 20)
 #define REQUEST_COST	4096
 
+/*
+ * How old the pin of one side may get while a pager waits for the other.  It
+ * has to last for some time, or two sides that both need pagers would undo
+ * each other's work for ever (M3); but not so long that the copy goes to
+ * memory which the process gave up long ago.
+ */
+#define MAX_HOLD_AGE	(HZ / 10)
+
 /* Faults in a row for the same bytes before they are pinned (M3). */
 #define MAX_LOST	4
 
@@ -40,6 +48,7 @@
  * @work: does the waiting
  * @ref: the requester's, and the work's
  * @qp: whom to kick afterwards
+ * @started: when, in jiffies
  * @fault: the pages
  * @hold: the pages again, pinned, if they could be had; valid once @done
  * @done: the wait is over
@@ -48,6 +57,7 @@ struct tide_pager {
 	struct work_struct work;
 	refcount_t ref;
 	struct tide_qp *qp;
+	unsigned long started;
 	struct tide_fault fault;
 	struct tide_hold hold;
 	bool done;
@@ -118,12 +128,19 @@ static int pager_start(struct tide_qp *qp, const struct tide_fault *fault)
 	refcount_set(&pager->ref, 2);
 	tide_qp_get(qp);
 	pager->qp = qp;
+	pager->started = jiffies;
 	pager->fault = *fault;
 	tide_mirror_ref(fault->mirror);
 	qp->req.pager = pager;
 	tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
 	queue_work(tide_wq, &pager->work);
 	return 0;
+}
+
+static void release_holds(struct tide_requester *req)
+{
+	tide_odp_release(&req->hold[TIDE_DST]);
+	tide_odp_release(&req->hold[TIDE_SRC]);
 }
 
 /*
@@ -139,6 +156,8 @@ static bool pager_pending(struct tide_requester *req)
 		return false;
 	if (!smp_load_acquire(&pager->done))
 		return true;
+	if (time_after(jiffies, pager->started + MAX_HOLD_AGE))
+		release_holds(req);
 	if (pager->hold.nr)
 		swap(req->hold[side], pager->hold);
 	else
@@ -146,12 +165,6 @@ static bool pager_pending(struct tide_requester *req)
 	req->pager = NULL;
 	pager_put(pager);
 	return false;
-}
-
-static void release_holds(struct tide_requester *req)
-{
-	tide_odp_release(&req->hold[TIDE_DST]);
-	tide_odp_release(&req->hold[TIDE_SRC]);
 }
 
 static void stop_waiting(struct tide_requester *req)
@@ -369,6 +382,10 @@ static bool req_next(struct tide_qp *qp)
 
 	if (req->busy)
 		req_drop(req);
+	/* Whoever changes the state comes by once more. */
+	else if (READ_ONCE(qp->state) == IB_QPS_RTS &&
+		 !tide_ring_posted(&req->sq))
+		return false;
 	spin_lock_bh(&qp->lock);
 	if (qp->ibqp && qp->state == IB_QPS_RTS)
 		ready = req_fetch(qp);
@@ -459,10 +476,8 @@ static void req_page_in(struct tide_qp *qp)
 		tide_odp_release(&req->hold[side]);
 		ret = tide_odp_hold(fault, &req->hold[side], false);
 	}
-	if (ret == -EFAULT) {
-		release_holds(req);
+	if (ret == -EFAULT)
 		ret = pager_start(qp, fault);
-	}
 	if (ret)
 		req->page_error = side;
 	tide_mirror_put(fault->mirror);
@@ -536,24 +551,38 @@ static bool req_run(struct tide_qp *qp)
 	return false;
 }
 
+/* Get the run bit, or leave word for who has it. */
+static bool run_begin(atomic_t *run)
+{
+	return !atomic_cmpxchg(run, 0, RUNNING) ||
+	       !(atomic_fetch_or(RUNNING | AGAIN, run) & RUNNING);
+}
+
+/* Give the run bit back, unless somebody left word. */
+static bool run_end(atomic_t *run)
+{
+	if (atomic_cmpxchg(run, RUNNING, 0) == RUNNING)
+		return true;
+	atomic_andnot(AGAIN, run);
+	smp_mb__after_atomic();
+	return false;
+}
+
 /* Run the queue, or have whoever runs it look again. */
 static void req_enter(struct tide_qp *qp)
 {
 	atomic_t *run = &qp->req.run;
 
-	if (atomic_fetch_or(RUNNING | AGAIN, run) & RUNNING)
+	if (!run_begin(run))
 		return;
 	do {
-		atomic_andnot(AGAIN, run);
-		smp_mb__after_atomic();
 		if (req_run(qp)) {
-			atomic_set_release(run, 0);
+			atomic_xchg(run, 0);
 			tide_req_kick(qp);
 			break;
 		}
-	} while (atomic_cmpxchg(run, RUNNING, 0) != RUNNING);
-	/* Pairs with the wait in tide_req_reset(). */
-	smp_mb();
+	} while (!run_end(run));
+	/* Both ways out are full barriers; pairs with tide_req_reset(). */
 	wake_up_var(run);
 }
 
