@@ -1,0 +1,777 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * A process that does everything to its rings, its doorbell and its command
+ * file that a process can do; and two others whose traffic must not notice.
+ *
+ *	attacker: rings scribbled over, doorbells rung, objects churned,
+ *		  ioctls and mmaps at random, forks
+ *	victim ◀── verified writes, reads and sends ──▶ its owner
+ */
+#include "owner.h"
+
+#include "../../kernel/uapi/tide-abi.h"
+
+#include <sys/ioctl.h>
+
+#define REGION		(256 * KIB)
+#define MAX_RINGS	64
+#define PAIRS		2		/* of the attacker's queue pairs */
+#define DEPTH		64
+
+/* No call into the kernel may take so long, whatever is in the rings. */
+#define CALL_MS		2500
+
+/* What the victim tells of itself: an attacker may well guess it. */
+struct prey {
+	uint32_t qpn[2];
+	uint64_t addr[KINDS];
+	uint32_t key[KINDS];
+};
+
+static struct prey prey;
+static struct child victim_child;
+
+/* The victim */
+
+static struct owner owner;
+static long victim_mr[KINDS];
+
+static void victim_open(void)
+{
+	enum kind kind;
+
+	owner_open(&owner, false);
+	for (kind = 0; kind < KINDS; kind++) {
+		prey.addr[kind] = ask(&owner, own_map, 0, REGION, PROT_READ |
+				      PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				      -1, 0);
+		victim_mr[kind] = ask(&owner, own_reg, prey.addr[kind], REGION,
+				      ALL_RIGHTS | kind_access(kind));
+		prey.key[kind] = ask(&owner, own_rkey, victim_mr[kind]);
+	}
+	prey.qpn[0] = me.qp->qp_num;
+	prey.qpn[1] = me.qp->qp_num + 1;
+}
+
+static bool victim_send(enum kind kind, uint64_t at, size_t len, uint64_t seed)
+{
+	ask(&owner, own_recv, prey.addr[kind] + at, len, victim_mr[kind]);
+	return expect_access(IBV_WC_SUCCESS, IBV_WR_SEND, kind, 0, 0, len) &&
+	       expect_eq(ask(&owner, own_poll_recv), IBV_WC_SUCCESS,
+			 "the victim's receive") &&
+	       expect_eq(ask(&owner, own_check, prey.addr[kind] + at, len,
+			     seed), (long)len, "what the victim received");
+}
+
+/* Write, or send, and read back. */
+static bool victim_round(void)
+{
+	size_t len = 1 + random_below(random_below(4) ? 3000 : REGION - 1);
+	uint64_t at = random_below(REGION - len + 1);
+	uint64_t seed = random_u64() >> 1;
+	enum kind kind = random_below(KINDS);
+
+	pattern_fill(buf[kind], len, seed);
+	if (random_below(2)) {
+		if (!victim_send(kind, at, len, seed))
+			return false;
+	} else if (!expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_WRITE, kind,
+				  prey.addr[kind] + at, prey.key[kind], len)) {
+		return false;
+	}
+	memset(buf[kind], 0, len);
+	return expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_READ, kind,
+			     prey.addr[kind] + at, prey.key[kind], len) &&
+	       expect_eq(pattern_check(buf[kind], len, seed), len,
+			 "what the victim reads back");
+}
+
+static void victim_close(void)
+{
+	enum kind kind;
+
+	for (kind = 0; kind < KINDS; kind++)
+		ask(&owner, own_dereg, victim_mr[kind]);
+	owner_close(&owner);
+}
+
+/* The victim goes on until it is told to end. */
+static void victim(int fd, void *arg)
+{
+	uint64_t progress = 0;
+
+	(void)arg;
+	victim_open();
+	say(fd, &prey, sizeof(prey));
+	while (victim_round()) {
+		progress++;
+		if (!wait_readable(fd, 0))
+			continue;
+		hear_byte(fd);
+		say(fd, &progress, sizeof(progress));
+		if (!try_hear(fd, &progress, 1, 3 * SOON_MS))
+			break;
+	}
+	victim_close();
+}
+
+/* How many rounds the victim has done; it has to have got on. */
+static uint64_t victim_progress(void)
+{
+	uint64_t progress = 0;
+
+	say_byte(victim_child.fd);
+	expect(try_hear(victim_child.fd, &progress, sizeof(progress),
+			SOON_MS), "the victim is stuck, or has failed");
+	try_say(victim_child.fd, "", 1);
+	return progress;
+}
+
+/* The attacker's queue pairs and rings */
+
+struct ring_map {
+	uint8_t *at;
+	size_t size;
+};
+
+static struct side sides[2];
+static struct ibv_qp *qps[PAIRS][2];
+static uint8_t *memory;
+static struct ibv_mr *mr[KINDS];
+static struct ring_map rings[MAX_RINGS];
+static unsigned int num_rings;
+static int doors[2];
+static unsigned int num_doors;
+static pthread_mutex_t rings_lock = PTHREAD_MUTEX_INITIALIZER;
+static volatile bool stop;
+static volatile uint64_t longest_call_ms;
+static volatile uint64_t calls, scribbles;
+static unsigned int connects, failures;
+
+static void find_rings(void)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	unsigned long start, end;
+	char line[256];
+
+	must(file);
+	num_rings = 0;
+	while (fgets(line, sizeof(line), file) && num_rings < MAX_RINGS) {
+		if (!strstr(line, "/dev/infiniband/uverbs") ||
+		    sscanf(line, "%lx-%lx", &start, &end) != 2)
+			continue;
+		rings[num_rings++] = (struct ring_map) { (uint8_t *)start,
+							 end - start };
+	}
+	fclose(file);
+}
+
+static void find_doors(void)
+{
+	char path[64], link[64];
+	int fd;
+
+	num_doors = 0;
+	for (fd = 0; fd < 256 && num_doors < ARRAY_SIZE(doors); fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n <= 0)
+			continue;
+		link[n] = 0;
+		if (strstr(link, "[tide]"))
+			doors[num_doors++] = fd;
+	}
+}
+
+/* Connect a pair; it may fail, for what is in the rings counts at once. */
+static void connect_pair(int i)
+{
+	struct address peer;
+	int n;
+
+	for (n = 0; n < 2; n++) {
+		peer = (struct address) { qps[i][!n]->qp_num, sides[n].gid };
+		if (qp_to_init(qps[i][n], ALL_RIGHTS) ||
+		    qp_to_rtr(qps[i][n], sides[n].gid_index, &peer,
+			      &usual_conn) ||
+		    qp_to_rts(qps[i][n], &usual_conn))
+			failures++;
+		else
+			connects++;
+	}
+}
+
+static void make_pair(int i)
+{
+	int n;
+
+	for (n = 0; n < 2; n++) {
+		sides[n].qp = NULL;
+		side_make_qp(&sides[n], DEPTH);
+		qps[i][n] = sides[n].qp;
+	}
+	connect_pair(i);
+}
+
+static void attacker_open(void)
+{
+	int i;
+
+	memory = map_memory(REGION);
+	for (i = 0; i < 2; i++)
+		side_open(&sides[i], 256);
+	for (i = 0; i < (int)KINDS; i++)
+		mr[i] = reg(sides[i].pd, memory, REGION,
+			    ALL_RIGHTS | kind_access(i));
+	for (i = 0; i < PAIRS; i++)
+		make_pair(i);
+	find_rings();
+	find_doors();
+	expect_eq(num_doors, 2, "doorbells");
+	expect_eq(num_rings, 4 + 4 * PAIRS, "rings");
+}
+
+static void attacker_close(void)
+{
+	int i, n;
+
+	for (i = 0; i < PAIRS; i++)
+		for (n = 0; n < 2; n++)
+			must(!ibv_destroy_qp(qps[i][n]));
+	for (i = 0; i < 2; i++) {
+		dereg(mr[i]);
+		sides[i].qp = NULL;
+		side_close(&sides[i]);
+	}
+}
+
+static uint32_t any_word(uint32_t now)
+{
+	switch (random_below(6)) {
+	case 0: return 0;
+	case 1: return UINT32_MAX - random_below(3);
+	case 2: return random_u64();
+	case 3: return now + DEPTH;
+	default: return now + random_below(9) - 4;
+	}
+}
+
+static uint32_t any_key(void)
+{
+	switch (random_below(4)) {
+	case 0: return prey.key[random_below(KINDS)];
+	case 1: return random_u64();
+	default: return mr[random_below(KINDS)]->rkey;
+	}
+}
+
+static uint64_t any_addr(void)
+{
+	switch (random_below(4)) {
+	case 0: return prey.addr[random_below(KINDS)] + random_below(REGION);
+	case 1: return random_u64();
+	default: return (uintptr_t)memory + random_below(REGION);
+	}
+}
+
+static uint32_t any_length(void)
+{
+	switch (random_below(4)) {
+	case 0: return 0;
+	case 1: return random_u64();
+	default: return random_below(10000);
+	}
+}
+
+static void scribble_head(struct ring_map *ring)
+{
+	volatile uint32_t *word =
+		(uint32_t *)(ring->at + 64 * random_below(4));
+
+	*word = any_word(*word);
+}
+
+static void scribble_bytes(struct ring_map *ring)
+{
+	size_t len = 1 + random_below(100);
+
+	random_fill(ring->at + random_below(ring->size - len), len);
+}
+
+/* An entry that looks like one, in a ring that may be another kind of ring. */
+static void scribble_entry(struct ring_map *ring)
+{
+	static const size_t strides[] = { 576, 528 };
+	size_t stride = strides[random_below(2)];
+	size_t room = (ring->size - TIDE_RING_ENTRIES) / stride;
+	uint8_t *at;
+	struct tide_send_wqe *wqe;
+	struct tide_sge *sge;
+	int i;
+
+	if (!room)
+		return;
+	at = ring->at + TIDE_RING_ENTRIES + random_below(room) * stride;
+	wqe = (struct tide_send_wqe *)at;
+	wqe->opcode = random_below(14);
+	wqe->flags = random_below(2) ? TIDE_SEND_SIGNALED : random_u64();
+	wqe->num_sge = random_below(8) ? random_below(5) : random_u64();
+	wqe->inline_length = random_below(8) ? random_below(600) :
+					       random_u64();
+	wqe->rdma.remote_addr = any_addr();
+	wqe->rdma.rkey = any_key();
+	sge = (struct tide_sge *)(wqe + 1);
+	for (i = 0; i < 4; i++)
+		sge[i] = (struct tide_sge) { any_addr(), any_length(),
+					     any_key() };
+}
+
+static void *scribbler(void *arg)
+{
+	(void)arg;
+	random_seed(3);
+	while (!stop) {
+		int i;
+
+		pthread_mutex_lock(&rings_lock);
+		for (i = 0; i < 20 && num_rings; i++) {
+			struct ring_map *ring =
+				&rings[random_below(num_rings)];
+
+			switch (random_below(4)) {
+			case 0: scribble_bytes(ring); break;
+			case 1: scribble_entry(ring); break;
+			default: scribble_head(ring); break;
+			}
+			scribbles++;
+		}
+		pthread_mutex_unlock(&rings_lock);
+		if (!random_below(50))
+			sched_yield();
+	}
+	return NULL;
+}
+
+static int ring_door(int door, unsigned long which, unsigned long qpn)
+{
+	uint64_t start = now_ms();
+	int ret = ioctl(door, which, qpn);
+
+	start = now_ms() - start;
+	if (start > longest_call_ms)
+		longest_call_ms = start;
+	calls++;
+	return ret;
+}
+
+static void *ringer(void *arg)
+{
+	(void)arg;
+	random_seed(4);
+	while (!stop) {
+		struct ibv_qp *qp = qps[random_below(PAIRS)][random_below(2)];
+
+		ring_door(doors[random_below(num_doors)], random_below(4) ?
+			  TIDE_DOORBELL_SEND : TIDE_DOORBELL_RECV,
+			  qp->qp_num);
+	}
+	return NULL;
+}
+
+/* Out of whatever state it got into, and back to work. */
+static void revive(int i)
+{
+	int n;
+
+	for (n = 0; n < 2; n++)
+		must(!qp_to(qps[i][n], IBV_QPS_RESET));
+	connect_pair(i);
+}
+
+static void remake(int i)
+{
+	int n;
+
+	pthread_mutex_lock(&rings_lock);
+	for (n = 0; n < 2; n++)
+		must(!ibv_destroy_qp(qps[i][n]));
+	make_pair(i);
+	find_rings();
+	pthread_mutex_unlock(&rings_lock);
+}
+
+static void drain_events(void)
+{
+	int i;
+
+	for (i = 0; i < 2; i++)
+		while (wait_event(sides[i].ctx, NULL, 0) >= 0)
+			;
+}
+
+/* The attacker's own use of its queue pairs; it may fail or not. */
+static void use(int i)
+{
+	struct ibv_sge sge = sge_of(mr[0], memory, any_length() % REGION);
+	struct ibv_send_wr wr = rdma_wr(random_below(5), &sge, any_addr(),
+					any_key());
+	struct ibv_wc wc[8];
+	int n;
+
+	for (n = 0; n < 8; n++)
+		try_send(qps[i][0], &wr);
+	sge.lkey = mr[1]->lkey;
+	for (n = 0; n < 8; n++)
+		try_recv(qps[i][1], n, &sge, 1);
+	for (n = 0; n < 2; n++) {
+		ibv_poll_cq(sides[n].scq, 8, wc);
+		ibv_poll_cq(sides[n].rcq, 8, wc);
+		ibv_req_notify_cq(sides[n].scq, 0);
+	}
+}
+
+static void attack_rings(int fd, void *arg)
+{
+	uint64_t end = now_ms() + length_of(4000, 60000);
+	pthread_t threads[2];
+
+	(void)arg;
+	attacker_open();
+	must(!pthread_create(&threads[0], NULL, scribbler, NULL));
+	must(!pthread_create(&threads[1], NULL, ringer, NULL));
+	while (now_ms() < end) {
+		int i = random_below(PAIRS);
+
+		use(i);
+		sleep_us(random_below(3000));
+		if (random_below(2))
+			revive(i);
+		if (!random_below(8))
+			remake(i);
+		drain_events();
+	}
+	stop = true;
+	pthread_join(threads[0], NULL);
+	pthread_join(threads[1], NULL);
+	expect(calls > 100 && scribbles > 1000 && connects > failures,
+	       "little was done: %u connected, %u not", connects, failures);
+	expect(longest_call_ms < CALL_MS, "a doorbell took %llu ms",
+	       (unsigned long long)longest_call_ms);
+	attacker_close();
+	say_byte(fd);
+}
+
+/*
+ * A ring that always has more: while the kernel empties it, somebody fills
+ * it.  The kernel has to stop some time.
+ */
+static void *treadmill(void *arg)
+{
+	unsigned int i;
+
+	(void)arg;
+	while (!stop) {
+		for (i = 0; i < num_rings; i++) {
+			struct tide_ring_head *head = (void *)rings[i].at;
+
+			/* Full rings of work, empty ones of completions. */
+			if (i & 1)
+				head->producer = head->consumer + DEPTH;
+			else
+				head->consumer = head->producer;
+		}
+	}
+	return NULL;
+}
+
+static void *treadmill_ringer(void *arg)
+{
+	int i = (uintptr_t)arg & 1;
+	unsigned long which = (uintptr_t)arg & 2 ? TIDE_DOORBELL_RECV :
+						   TIDE_DOORBELL_SEND;
+
+	while (!stop)
+		ring_door(doors[i], which, qps[0][i]->qp_num);
+	return NULL;
+}
+
+/* Sort rings: work at odd places, completions at even ones. */
+static void sort_rings(void)
+{
+	struct ring_map work[MAX_RINGS], done[MAX_RINGS];
+	unsigned int num_work = 0, num_done = 0, i;
+
+	for (i = 0; i < num_rings; i++) {
+		if (rings[i].size == 256 * sizeof(struct tide_cqe) + PAGE)
+			done[num_done++] = rings[i];
+		else
+			work[num_work++] = rings[i];
+	}
+	must(num_work && num_done);
+	for (i = 0; i < MAX_RINGS; i++)
+		rings[i] = i & 1 ? work[i / 2 % num_work] :
+				   done[i / 2 % num_done];
+	num_rings = MAX_RINGS;
+}
+
+static void attack_treadmill(int fd, void *arg)
+{
+	pthread_t threads[3];
+	uintptr_t i;
+
+	(void)arg;
+	attacker_open();
+	sort_rings();
+	must(!qp_to(qps[0][0], IBV_QPS_ERR));
+	must(!qp_to(qps[0][1], IBV_QPS_ERR));
+	must(!pthread_create(&threads[0], NULL, treadmill, NULL));
+	for (i = 0; i < 2; i++)
+		must(!pthread_create(&threads[1 + i], NULL, treadmill_ringer,
+				     (void *)(i * 3)));
+	sleep_ms(length_of(3000, 20000));
+	stop = true;
+	for (i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	expect(longest_call_ms < CALL_MS / 2, "a doorbell took %llu ms",
+	       (unsigned long long)longest_call_ms);
+	attacker_close();
+	say_byte(fd);
+}
+
+/* The doorbell's descriptor, used in all other ways */
+
+static void expect_no_door(int door, unsigned long cmd, unsigned long arg)
+{
+	int ret;
+
+	errno = 0;
+	ret = ioctl(door, cmd, arg);
+	expect(ret == -1 && (errno == EINVAL || errno == ENOTTY),
+	       "ioctl %#lx of %#lx returned %d, %s", cmd, arg, ret,
+	       strerror(errno));
+}
+
+static void foreign_queue_pairs(int door)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		expect_no_door(door, TIDE_DOORBELL_SEND, prey.qpn[i]);
+		expect_no_door(door, TIDE_DOORBELL_RECV, prey.qpn[i]);
+	}
+	expect_no_door(door, TIDE_DOORBELL_SEND, 0);
+	expect_no_door(door, TIDE_DOORBELL_SEND, 0xffffff);
+	expect_no_door(door, TIDE_DOORBELL_SEND, UINT32_MAX);
+	expect_no_door(door, TIDE_DOORBELL_SEND,
+		       qps[0][0]->qp_num + (1UL << 32));
+	expect_no_door(door, TIDE_DOORBELL_SEND, UINT64_MAX);
+}
+
+static void random_ioctls(int door)
+{
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		unsigned long cmd = random_below(2) ?
+				    _IO(0xb5, random_below(256)) :
+				    (uint32_t)random_u64();
+
+		/* These are any file's: FIOCLEX, FIONBIO and so on. */
+		if (cmd == TIDE_DOORBELL_SEND || cmd == TIDE_DOORBELL_RECV ||
+		    (cmd >> 8 & 0xff) == 'T' || (cmd >> 8 & 0xff) == 'f')
+			continue;
+		expect_no_door(door, cmd, random_below(2) ? random_u64() :
+			       qps[0][0]->qp_num);
+	}
+}
+
+static void other_calls(int door)
+{
+	char byte = 0;
+
+	expect(read(door, &byte, 1) < 0, "a doorbell can be read");
+	expect(write(door, &byte, 1) < 0, "a doorbell can be written");
+	expect(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, door, 0) == MAP_FAILED,
+	       "a doorbell can be mapped");
+	expect(fcntl(door, F_GETFD) & FD_CLOEXEC,
+	       "a doorbell stays open over exec");
+}
+
+static void attack_door(int fd, void *arg)
+{
+	int i, own;
+
+	(void)arg;
+	attacker_open();
+	foreign_queue_pairs(doors[0]);
+	foreign_queue_pairs(doors[1]);
+	random_ioctls(doors[0]);
+	other_calls(doors[0]);
+	/* Each context has a door of its own. */
+	for (i = 0; i < 2; i++) {
+		own = !ioctl(doors[i], TIDE_DOORBELL_SEND, qps[0][0]->qp_num);
+		expect(own != !ioctl(doors[i], TIDE_DOORBELL_SEND,
+				     qps[0][1]->qp_num),
+		       "a doorbell rings for two contexts");
+	}
+	attacker_close();
+	say_byte(fd);
+}
+
+/* The command file's mappings */
+
+static void map_at_random(int fd)
+{
+	int i;
+
+	for (i = 0; i < 3000; i++) {
+		size_t size = PAGE * (1 + random_below(20));
+		int flags = random_below(4) ? MAP_SHARED : MAP_PRIVATE;
+		void *at = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd,
+				PAGE * random_below(random_below(2) ? 64 :
+						    1UL << 40));
+
+		if (at == MAP_FAILED)
+			continue;
+		expect(flags == MAP_SHARED, "a private mapping of a ring");
+		random_fill(at, size);
+		must(!munmap(at, size));
+	}
+}
+
+/* Rings half unmapped, made larger, moved, given other rights. */
+static void maim_rings(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < num_rings; i++) {
+		struct ring_map *ring = &rings[i];
+
+		expect(mremap(ring->at, ring->size, 2 * ring->size,
+			      MREMAP_MAYMOVE) == MAP_FAILED,
+		       "a ring has grown");
+		mprotect(ring->at, ring->size, PROT_READ);
+		mprotect(ring->at, ring->size, PROT_READ | PROT_WRITE);
+		madvise(ring->at, ring->size, MADV_DONTNEED);
+		if (ring->size > PAGE)
+			munmap(ring->at + ring->size - PAGE, PAGE);
+	}
+}
+
+static void attack_mmap(int fd, void *arg)
+{
+	int i, n;
+
+	(void)arg;
+	attacker_open();
+	map_at_random(sides[0].ctx->cmd_fd);
+	maim_rings();
+	for (i = 0; i < PAIRS; i++)
+		for (n = 0; n < 2; n++)
+			ring_door(doors[n], TIDE_DOORBELL_SEND,
+				  qps[i][n]->qp_num);
+	/* The provider does not survive this; the kernel has to. */
+	say_byte(fd);
+	_exit(0);
+}
+
+/* Children that inherit everything */
+
+static void inherit(bool outlive, pid_t parent)
+{
+	uint64_t end;
+
+	while (outlive && getppid() == parent)
+		sleep_ms(1);
+	end = now_ms() + 200;
+	while (now_ms() < end) {
+		struct ibv_qp *qp = qps[random_below(PAIRS)][random_below(2)];
+		int i = random_below(num_doors);
+
+		scribble_head(&rings[random_below(num_rings)]);
+		scribble_bytes(&rings[random_below(num_rings)]);
+		ring_door(doors[i], TIDE_DOORBELL_SEND, qp->qp_num);
+		use(random_below(PAIRS));
+	}
+	_exit(0);
+}
+
+/* Memory registered by a child is the child's. */
+static void child_registers(void)
+{
+	uint8_t *mine = map_memory(REGION);
+	struct ibv_mr *own = ibv_reg_mr(sides[0].pd, mine, REGION, ALL_RIGHTS |
+					IBV_ACCESS_ON_DEMAND);
+
+	if (own)
+		ibv_dereg_mr(own);
+	inherit(false, 0);
+}
+
+static void attack_fork(int fd, void *arg)
+{
+	pid_t parent = getpid(), pid[3];
+	int status, i;
+
+	(void)arg;
+	attacker_open();
+	for (i = 0; i < 3; i++) {
+		pid[i] = fork();
+		must(pid[i] >= 0);
+		random_seed(pid[i]);
+		if (!pid[i] && i == 2)
+			child_registers();
+		if (!pid[i])
+			inherit(i, parent);
+	}
+	for (i = 0; i < 50; i++)
+		use(random_below(PAIRS));
+	must(waitpid(pid[0], &status, 0) == pid[0]);
+	must(waitpid(pid[2], &status, 0) == pid[2]);
+	say_byte(fd);
+	/* The other child stays for a while. */
+	_exit(0);
+}
+
+static void attack(const char *what, void (*how)(int fd, void *arg))
+{
+	uint64_t before = victim_progress();
+	struct child attacker = spawn(how, NULL);
+	char byte;
+
+	if (!expect(try_hear(attacker.fd, &byte, 1, length_of(30, 120) * 1000),
+		    "the attacker has not come to its end"))
+		tap_show_tasks(attacker.pid);
+	expect_child(&attacker, "the attacker");
+	expect(victim_progress() > before + 5, "the victim did not get on");
+	point("%s", what);
+}
+
+static void test(void)
+{
+	struct leftovers before = count_leftovers();
+
+	victim_child = spawn(victim, NULL);
+	hear(victim_child.fd, &prey, sizeof(prey));
+	sleep_ms(100);
+
+	attack("garbage in the rings", attack_rings);
+	attack("a ring that is never empty", attack_treadmill);
+	attack("the doorbell used in other ways", attack_door);
+	attack("rings mapped at random, and maimed", attack_mmap);
+	attack("children that inherit everything", attack_fork);
+
+	say_byte(victim_child.fd);
+	shutdown(victim_child.fd, SHUT_WR);
+	expect_child(&victim_child, "the victim");
+	point("the victim's traffic was not disturbed");
+	expect_no_leftovers(&before);
+	point("nothing is left behind");
+}
+
+int main(int argc, char **argv)
+{
+	return tap_main(argc, argv, length_of(120, 600), test);
+}

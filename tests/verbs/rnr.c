@@ -1,0 +1,465 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Receivers that are not ready (IBTA 9.7.5.2.8), and peers that are silent
+ * (IBTA 9.7.6.1.3): how long a sender waits, what brings it on, and how it
+ * ends.  The guest is slow and emulated: things may be late, never early.
+ */
+#include "common.h"
+
+#define LEN		333
+#define DEPTH		32
+#define LATE_MS		2500
+
+static struct side a, b;
+static uint8_t src[16][LEN], dst[16][LEN];
+static struct ibv_mr *mr_a, *mr_b;
+
+/* Codes of the RNR timer, and what they mean in microseconds. */
+#define RNR_655_MS	0
+#define RNR_80_US	6
+#define RNR_82_MS	26
+
+static uint64_t rnr_us(int code)
+{
+	switch (code) {
+	case RNR_655_MS: return 655360;
+	case RNR_80_US: return 80;
+	default: return 81920;
+	}
+}
+
+static uint64_t ack_us(const struct conn *conn)
+{
+	return (conn->retry_cnt + 1) * (4096ULL << conn->timeout) / 1000;
+}
+
+static void open_sides(bool both)
+{
+	if (both) {
+		side_open(&a, 256);
+		mr_a = reg(a.pd, src, sizeof(src), ALL_RIGHTS);
+	}
+	side_open(&b, 256);
+	mr_b = reg(b.pd, dst, sizeof(dst), ALL_RIGHTS);
+}
+
+static void close_sides(bool both)
+{
+	if (both) {
+		dereg(mr_a);
+		side_close(&a);
+	}
+	dereg(mr_b);
+	side_close(&b);
+}
+
+static void connected(const struct conn *conn)
+{
+	reconnect(&a, &b, DEPTH, conn);
+	memset(dst, 0, sizeof(dst));
+}
+
+static void post(enum ibv_wr_opcode opcode, int i)
+{
+	struct ibv_sge sge = sge_of(mr_a, src[i], LEN);
+	struct ibv_send_wr wr = rdma_wr(opcode, &sge, (uintptr_t)dst[i],
+					mr_b->rkey);
+
+	wr.wr_id = i;
+	post_send(a.qp, &wr);
+}
+
+static void receive(int i)
+{
+	struct ibv_sge sge = sge_of(mr_b, dst[i], LEN);
+
+	post_recv(b.qp, 100 + i, &sge, 1);
+}
+
+static void expect_arrived(int i)
+{
+	expect_wc(a.scq, i, IBV_WC_SUCCESS);
+	expect_wc(b.rcq, 100 + i, IBV_WC_SUCCESS);
+	expect_same(dst[i], src[i], LEN, "what arrived");
+}
+
+/* That request @i ends in @status, @us from now, or somewhat later. */
+static void expect_end_after(int i, enum ibv_wc_status status, uint64_t us)
+{
+	uint64_t start = now_us(), took;
+
+	expect_wc(a.scq, i, status);
+	took = now_us() - start;
+	expect(took >= us * 8 / 10 && took <= 4 * us + LATE_MS * 1000,
+	       "it ended after %llu us, not %llu", (unsigned long long)took,
+	       (unsigned long long)us);
+	expect(wait_state(a.qp, IBV_QPS_ERR, SOON_MS), "no error");
+}
+
+static const enum ibv_wr_opcode receiving[] = {
+	IBV_WR_SEND, IBV_WR_SEND_WITH_IMM, IBV_WR_RDMA_WRITE_WITH_IMM,
+};
+
+static void no_retry(void)
+{
+	struct conn conn = usual_conn;
+	size_t i;
+
+	conn.rnr_retry = 0;
+	conn.min_rnr_timer = RNR_655_MS;
+	for (i = 0; i < ARRAY_SIZE(receiving); i++) {
+		connected(&conn);
+		post(receiving[i], 0);
+		expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, 0);
+		expect_eq(qp_state(b.qp), IBV_QPS_RTS, "responder's state");
+		expect_eq(wait_event(b.ctx, NULL, 0), -1, "responder's event");
+		receive(0);
+		expect(is_quiet(b.rcq, 20), "a receive was used");
+	}
+	point("no retries");
+}
+
+/* Whatever is queued behind is flushed. */
+static void retries(int retry, int timer)
+{
+	struct conn conn = usual_conn;
+
+	conn.rnr_retry = retry;
+	conn.min_rnr_timer = timer;
+	connected(&conn);
+	post(IBV_WR_SEND, 0);
+	post(IBV_WR_RDMA_WRITE, 1);
+	expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, retry * rnr_us(timer));
+	expect_wc(a.scq, 1, IBV_WC_WR_FLUSH_ERR);
+	expect_eq(qp_state(b.qp), IBV_QPS_RTS, "responder's state");
+	expect_eq(dst[1][0], 0, "what was behind");
+	point("%d retries, %llu us apart", retry,
+	      (unsigned long long)rnr_us(timer));
+}
+
+static void posted_in_time(void)
+{
+	struct conn conn = usual_conn;
+	int i;
+
+	conn.rnr_retry = 1;
+	conn.min_rnr_timer = RNR_655_MS;
+	connected(&conn);
+	/* Each message has all of its retries. */
+	for (i = 0; i < 3; i++) {
+		post(receiving[i], i);
+		expect(is_quiet(a.scq, 150), "it did not wait");
+		receive(i);
+		expect_arrived(i);
+	}
+	expect_eq(qp_state(a.qp), IBV_QPS_RTS, "state");
+	point("a receive posted in time");
+}
+
+static void forever(void)
+{
+	uint64_t start;
+	int i;
+
+	connected(&usual_conn);
+	for (i = 0; i < 10; i++)
+		post(receiving[i % 3], i);
+	expect(is_quiet(a.scq, 1500), "a sender did not wait");
+	for (i = 0; i < 5; i++)
+		receive(i);
+	for (i = 0; i < 5; i++)
+		expect_arrived(i);
+	expect(is_quiet(a.scq, 200), "the rest did not wait");
+	for (i = 5; i < 10; i++) {
+		start = now_ms();
+		receive(i);
+		expect_arrived(i);
+		expect(now_ms() - start < 500, "it was not woken");
+	}
+	point("waiting for ever");
+}
+
+/* A sender that waits is woken, even when it would ask again much later. */
+static void woken(void)
+{
+	struct conn conn = usual_conn;
+	uint64_t start, took, best = UINT64_MAX;
+	int i;
+
+	conn.min_rnr_timer = RNR_655_MS;
+	connected(&conn);
+	for (i = 0; i < 16; i++) {
+		post(IBV_WR_SEND, i);
+		sleep_ms(10);
+		start = now_us();
+		receive(i);
+		expect_arrived(i);
+		took = now_us() - start;
+		best = took < best ? took : best;
+	}
+	expect(best < 100000, "at best it took %llu us to wake a sender",
+	       (unsigned long long)best);
+	point("a sender that waits is woken");
+}
+
+/* Race posts of receives against senders that are about to wait. */
+static void *post_receives(void *arg)
+{
+	int i, n = *(int *)arg;
+
+	for (i = 0; i < n; i++) {
+		struct ibv_sge sge = sge_of(mr_b, dst[i % 16], LEN);
+
+		while (try_recv(b.qp, i, &sge, 1))
+			sched_yield();
+		if (!random_below(4))
+			sleep_us(random_below(50));
+	}
+	return NULL;
+}
+
+static void no_lost_wakeup(void)
+{
+	int n = length_of(5000, 200000), sent = 0, done = 0, got = 0;
+	pthread_t thread;
+	struct ibv_wc wc;
+	uint64_t last;
+
+	connected(&usual_conn);
+	must(!pthread_create(&thread, NULL, post_receives, &n));
+	last = now_ms();
+	while (got < n && now_ms() - last < SOON_MS) {
+		while (sent < n && sent - done < 16) {
+			post(IBV_WR_SEND, sent++ % 16);
+			if (random_below(8))
+				break;
+		}
+		while (ibv_poll_cq(a.scq, 1, &wc) == 1) {
+			expect_eq(wc.status, IBV_WC_SUCCESS, "send");
+			done++;
+		}
+		while (ibv_poll_cq(b.rcq, 1, &wc) == 1) {
+			expect_eq(wc.wr_id, got, "receive");
+			got++;
+			last = now_ms();
+		}
+	}
+	expect_eq(got, n, "messages that arrived");
+	if (got < n)
+		qp_to(b.qp, IBV_QPS_ERR);
+	pthread_join(thread, NULL);
+	point("no wake-up is lost");
+}
+
+/* What can happen to the receiver of a sender that waits for ever. */
+
+static void receiver_reset(void)
+{
+	must(!qp_to(b.qp, IBV_QPS_RESET));
+}
+
+static void receiver_error(void)
+{
+	must(!qp_to(b.qp, IBV_QPS_ERR));
+}
+
+static void receiver_destroyed(void)
+{
+	side_drop_qp(&b);
+}
+
+static void receiver_gone(const char *how, void (*go)(void))
+{
+	connected(&usual_conn);
+	post(IBV_WR_SEND, 0);
+	expect(is_quiet(a.scq, 100), "the sender did not wait");
+	go();
+	expect_end_after(0, IBV_WC_RETRY_EXC_ERR, ack_us(&usual_conn));
+	point("the receiver of a waiting sender is %s", how);
+}
+
+/* The sender stops waiting. */
+static void sender_stops(enum ibv_qp_state state)
+{
+	connected(&usual_conn);
+	post(IBV_WR_SEND, 0);
+	post(IBV_WR_SEND, 1);
+	expect(is_quiet(a.scq, 50), "the sender did not wait");
+	if (state == IBV_QPS_UNKNOWN)
+		side_drop_qp(&a);
+	else
+		must(!qp_to(a.qp, state));
+	if (state == IBV_QPS_ERR) {
+		expect_wc(a.scq, 0, IBV_WC_WR_FLUSH_ERR);
+		expect_wc(a.scq, 1, IBV_WC_WR_FLUSH_ERR);
+	}
+	expect(is_quiet(a.scq, 50), "something completed");
+	receive(0);
+	expect(is_quiet(b.rcq, 50), "a message arrived nonetheless");
+	point("a sender that waits %s", state == IBV_QPS_ERR ? "fails" :
+	      state == IBV_QPS_RESET ? "is reset" : "is destroyed");
+}
+
+static void doomed_sender(int fd, void *arg)
+{
+	struct address peer, mine;
+	struct ibv_sge sge;
+	struct ibv_send_wr wr;
+
+	(void)arg;
+	side_open(&a, 16);
+	side_make_qp(&a, DEPTH);
+	mine = side_address(&a);
+	hear(fd, &peer, sizeof(peer));
+	say(fd, &mine, sizeof(mine));
+	side_connect(&a, &peer, &usual_conn);
+	sge = sge_of(reg(a.pd, src, sizeof(src), ALL_RIGHTS), src, LEN);
+	wr = rdma_wr(IBV_WR_SEND, &sge, 0, 0);
+	hear_byte(fd);
+	post_send(a.qp, &wr);
+	say_byte(fd);
+	pause();
+}
+
+/* The child is made before there is anything to inherit. */
+static void sender_killed(void)
+{
+	struct child child = spawn(doomed_sender, NULL);
+	struct address mine, peer;
+	uint64_t start;
+
+	open_sides(false);
+	side_make_qp(&b, DEPTH);
+	mine = side_address(&b);
+	say(child.fd, &mine, sizeof(mine));
+	hear(child.fd, &peer, sizeof(peer));
+	side_connect(&b, &peer, &usual_conn);
+	say_byte(child.fd);
+	hear_byte(child.fd);
+	sleep_ms(20);
+	start = now_ms();
+	kill_child(&child);
+	expect(now_ms() - start < 2000, "the sender took its time to die");
+	receive(0);
+	expect(is_quiet(b.rcq, 50), "a message arrived nonetheless");
+	expect_eq(qp_state(b.qp), IBV_QPS_RTS, "the receiver's state");
+	close_sides(false);
+	point("a sender that waits is killed");
+}
+
+/* Silent peers */
+
+static void side_connect_to(uint32_t qpn, const union ibv_gid *gid,
+			    const struct conn *conn)
+{
+	struct address peer = { qpn, *gid };
+
+	side_drop_qp(&a);
+	side_make_qp(&a, DEPTH);
+	side_connect(&a, &peer, conn);
+}
+
+static const struct {
+	uint8_t timeout;
+	uint8_t retry_cnt;
+} patience[] = { { 14, 0 }, { 16, 1 }, { 10, 7 }, { 13, 7 }, { 1, 0 } };
+
+static void nobody_there(const char *what, uint32_t qpn,
+			 const union ibv_gid *gid)
+{
+	static const enum ibv_wr_opcode opcodes[] = {
+		IBV_WR_SEND, IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ,
+	};
+	struct conn conn = usual_conn;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(patience); i++) {
+		conn.timeout = patience[i].timeout;
+		conn.retry_cnt = patience[i].retry_cnt;
+		side_connect_to(qpn, gid, &conn);
+		post(opcodes[i % 3], 0);
+		post(IBV_WR_RDMA_WRITE, 1);
+		expect_end_after(0, IBV_WC_RETRY_EXC_ERR, ack_us(&conn));
+		expect_wc(a.scq, 1, IBV_WC_WR_FLUSH_ERR);
+	}
+	point("%s", what);
+}
+
+static void silent_peers(void)
+{
+	union ibv_gid elsewhere = a.gid;
+
+	elsewhere.raw[15] ^= 0x4c;
+	side_drop_qp(&b);
+	side_make_qp(&b, DEPTH);
+	nobody_there("a queue pair in RESET", b.qp->qp_num, &b.gid);
+	must(!qp_to_init(b.qp, ALL_RIGHTS));
+	nobody_there("a queue pair in INIT", b.qp->qp_num, &b.gid);
+	nobody_there("another host", b.qp->qp_num, &elsewhere);
+	connected(&usual_conn);
+	nobody_there("a queue pair connected elsewhere", b.qp->qp_num, &b.gid);
+	side_drop_qp(&b);
+	nobody_there("a queue pair that is none", 0xfffff0, &a.gid);
+}
+
+/* With a timeout of 0 there is no end, but the peer may come yet. */
+static void late_peer(int timeout, unsigned int ms)
+{
+	struct conn conn = usual_conn;
+	struct address mine;
+
+	conn.timeout = timeout;
+	side_drop_qp(&b);
+	side_make_qp(&b, DEPTH);
+	side_connect_to(b.qp->qp_num, &b.gid, &conn);
+	memset(dst, 0, sizeof(dst));
+	post(IBV_WR_SEND, 0);
+	post(IBV_WR_RDMA_WRITE, 1);
+	expect(is_quiet(a.scq, ms), "it did not wait");
+	mine = side_address(&a);
+	must(!qp_to_init(b.qp, ALL_RIGHTS));
+	receive(0);
+	must(!qp_to_rtr(b.qp, b.gid_index, &mine, &conn));
+	expect_arrived(0);
+	expect_wc(a.scq, 1, IBV_WC_SUCCESS);
+	expect_same(dst[1], src[1], LEN, "what was written");
+	point("a peer that comes after %u ms, timeout %d", ms, timeout);
+}
+
+static void test(void)
+{
+	struct leftovers before = count_leftovers();
+	int timers[] = { RNR_80_US, RNR_82_MS };
+
+	random_fill(src, sizeof(src));
+	sender_killed();
+	open_sides(true);
+	no_retry();
+	retries(1, timers[1]);
+	retries(3, timers[1]);
+	retries(6, timers[1]);
+	retries(6, timers[0]);
+	retries(1, RNR_655_MS);
+	posted_in_time();
+	forever();
+	woken();
+	no_lost_wakeup();
+	receiver_gone("reset", receiver_reset);
+	receiver_gone("in error", receiver_error);
+	receiver_gone("destroyed", receiver_destroyed);
+	sender_stops(IBV_QPS_ERR);
+	sender_stops(IBV_QPS_RESET);
+	sender_stops(IBV_QPS_UNKNOWN);
+	silent_peers();
+	late_peer(0, 1200);
+	late_peer(18, 300);
+
+	close_sides(true);
+	expect_no_leftovers(&before);
+	point("nothing is left behind");
+}
+
+int main(int argc, char **argv)
+{
+	return tap_main(argc, argv, length_of(120, 600), test);
+}
