@@ -210,8 +210,12 @@ static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 
 	req_drop(req);
 	spin_lock_bh(&qp->lock);
-	/* In any other state its entry is flushed with the rest, or reset. */
-	if (qp->ibqp && tide_qp_may_finish_sends(qp)) {
+	/*
+	 * In error too, which a queue pair that talks to itself enters as the
+	 * responder first.  In any other state the entry was reset.
+	 */
+	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
+			 qp->state == IB_QPS_ERR)) {
 		if (verdict == TIDE_DONE) {
 			tide_count(qp, TIDE_CNT_TX_MSGS, 1);
 			req_complete(qp, IB_WC_SUCCESS);
