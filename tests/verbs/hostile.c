@@ -540,6 +540,204 @@ static void attack_treadmill(int fd, void *arg)
 	say_byte(fd);
 }
 
+/* Entries that are wrong in one thing, put into the rings by hand */
+
+#define SEND_STRIDE	(sizeof(struct tide_send_wqe) + INLINE_CAP)
+#define RECV_STRIDE	(sizeof(struct tide_recv_wqe) + \
+			 SGE_MAX * sizeof(struct tide_sge))
+
+/*
+ * Which ring for work of this size is of the first pair's @nth queue pair: the
+ * one whose producer moves when something is posted there.
+ */
+static struct tide_ring_head *which_ring(size_t stride, int nth)
+{
+	size_t size = TIDE_RING_ENTRIES + DEPTH * stride;
+	struct tide_ring_head *head;
+	uint32_t before[MAX_RINGS];
+	unsigned int i;
+
+	size = (size + PAGE - 1) & ~(PAGE - 1);
+	for (i = 0; i < num_rings; i++) {
+		head = (void *)rings[i].at;
+		before[i] = head->producer;
+	}
+	if (stride == RECV_STRIDE)
+		post_recv(qps[0][nth], 0, NULL, 0);
+	else
+		post_send(qps[0][nth], &(struct ibv_send_wr){
+			.opcode = IBV_WR_RDMA_WRITE });
+	for (i = 0; i < num_rings; i++) {
+		head = (void *)rings[i].at;
+		if (rings[i].size == size && head->producer != before[i])
+			return head;
+	}
+	bail("there is no such ring");
+}
+
+static void *entry_at(struct tide_ring_head *ring, size_t stride)
+{
+	return (char *)ring + TIDE_RING_ENTRIES +
+	       ring->producer % DEPTH * stride;
+}
+
+/* A write of 10 bytes that would be good. */
+static struct tide_send_wqe *make_entry(struct tide_ring_head *ring)
+{
+	struct tide_send_wqe *wqe = entry_at(ring, SEND_STRIDE);
+	struct tide_sge *sge = (void *)(wqe + 1);
+
+	memset(wqe, 0, SEND_STRIDE);
+	wqe->wr_id = 5;
+	wqe->opcode = IBV_WR_RDMA_WRITE;
+	wqe->num_sge = 1;
+	wqe->rdma.remote_addr = (uintptr_t)memory + 1000;
+	wqe->rdma.rkey = mr[1]->rkey;
+	*sge = (struct tide_sge) { (uintptr_t)memory, 10, mr[0]->lkey };
+	return wqe;
+}
+
+static void bad_opcode(struct tide_send_wqe *wqe)
+{
+	wqe->opcode = 99;
+}
+
+static void bad_num_sge(struct tide_send_wqe *wqe)
+{
+	wqe->num_sge = SGE_MAX + 1;
+}
+
+static void bad_inline_length(struct tide_send_wqe *wqe)
+{
+	wqe->flags = TIDE_SEND_INLINE;
+	wqe->inline_length = INLINE_CAP + 1;
+}
+
+static void bad_inline_read(struct tide_send_wqe *wqe)
+{
+	wqe->opcode = IBV_WR_RDMA_READ;
+	wqe->flags = TIDE_SEND_INLINE;
+	wqe->inline_length = 8;
+}
+
+static const struct {
+	const char *name;
+	void (*spoil)(struct tide_send_wqe *wqe);
+} spoilt[] = {
+	{ "an unknown opcode", bad_opcode },
+	{ "too many elements", bad_num_sge },
+	{ "too much inline data", bad_inline_length },
+	{ "an inline read", bad_inline_read },
+};
+
+/* The first pair, good as new, and with nothing to be heard of it. */
+static void refresh(void)
+{
+	struct ibv_wc wc;
+	int n;
+
+	revive(0);
+	for (n = 0; n < 2; n++) {
+		while (ibv_poll_cq(sides[n].scq, 1, &wc) == 1)
+			;
+		while (ibv_poll_cq(sides[n].rcq, 1, &wc) == 1)
+			;
+	}
+	drain_events();
+}
+
+static void ring_send(void)
+{
+	expect_eq(ring_door(doors[0], TIDE_DOORBELL_SEND, qps[0][0]->qp_num),
+		  0, "doorbell");
+}
+
+static void bad_sends(struct tide_ring_head *sq)
+{
+	struct tide_send_wqe *wqe;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(spoilt); i++) {
+		refresh();
+		make_entry(sq);
+		sq->producer++;
+		wqe = make_entry(sq);
+		wqe->wr_id = 6;
+		spoilt[i].spoil(wqe);
+		sq->producer++;
+		make_entry(sq)->wr_id = 7;
+		sq->producer++;
+		ring_send();
+		/* The good one is not signalled. */
+		expect_wc(sides[0].scq, 6, IBV_WC_LOC_QP_OP_ERR);
+		expect_wc(sides[0].scq, 7, IBV_WC_WR_FLUSH_ERR);
+		expect_eq(qp_state(qps[0][0]), IBV_QPS_ERR, "%s",
+			  spoilt[i].name);
+		expect_eq(qp_state(qps[0][1]), IBV_QPS_RTS, "%s: the peer",
+			  spoilt[i].name);
+	}
+}
+
+static void bad_producer(struct tide_ring_head *sq)
+{
+	void *element = NULL;
+
+	refresh();
+	make_entry(sq);
+	sq->producer = DEPTH + 1;
+	ring_send();
+	expect_eq(wait_event(sides[0].ctx, &element, SOON_MS),
+		  IBV_EVENT_QP_FATAL, "more entries than there are");
+	expect(element == qps[0][0], "the event is another QP's");
+	expect_eq(qp_state(qps[0][0]), IBV_QPS_ERR, "state");
+	expect(is_quiet(sides[0].scq, 20), "something completed");
+}
+
+/* A message meets a receive queue with something wrong. */
+static void send_to(void)
+{
+	struct ibv_sge sge = sge_of(mr[0], memory, 10);
+	struct ibv_send_wr wr = rdma_wr(IBV_WR_SEND, &sge, 0, 0);
+
+	post_send(qps[0][0], &wr);
+	expect_wc(sides[0].scq, 0, IBV_WC_REM_OP_ERR);
+	expect_eq(qp_state(qps[0][1]), IBV_QPS_ERR, "the responder's state");
+}
+
+static void bad_receives(struct tide_ring_head *rq)
+{
+	struct tide_recv_wqe *wqe;
+
+	refresh();
+	wqe = entry_at(rq, RECV_STRIDE);
+	wqe->wr_id = 8;
+	wqe->num_sge = SGE_MAX + 1;
+	rq->producer++;
+	send_to();
+	expect_wc(sides[1].rcq, 8, IBV_WC_LOC_QP_OP_ERR);
+
+	refresh();
+	rq->producer = DEPTH + 1;
+	send_to();
+	expect_eq(wait_event(sides[1].ctx, NULL, SOON_MS), IBV_EVENT_QP_FATAL,
+		  "more receives than there are");
+}
+
+static void attack_entries(int fd, void *arg)
+{
+	struct tide_ring_head *sq, *rq;
+
+	(void)arg;
+	attacker_open();
+	sq = which_ring(SEND_STRIDE, 0);
+	rq = which_ring(RECV_STRIDE, 1);
+	bad_sends(sq);
+	bad_producer(sq);
+	bad_receives(rq);
+	attacker_close();
+	say_byte(fd);
+}
+
 /* The doorbell's descriptor, used in all other ways */
 
 static void expect_no_door(int door, unsigned long cmd, unsigned long arg)
@@ -759,6 +957,7 @@ static void test(void)
 
 	attack("garbage in the rings", attack_rings);
 	attack("a ring that is never empty", attack_treadmill);
+	attack("entries that are wrong", attack_entries);
 	attack("the doorbell used in other ways", attack_door);
 	attack("rings mapped at random, and maimed", attack_mmap);
 	attack("children that inherit everything", attack_fork);

@@ -165,6 +165,7 @@ static const struct nuisance nuisances[] = {
 	{ "swapping of shared memory", page_out, MEMFD, true },
 	{ "PROT_EXEC, for some pages of shared memory", toggle_exec_of_pages,
 	  MEMFD, false },
+	{ "PROT_EXEC on and off, of a file", toggle_exec, EXT4, false },
 	{ "writing back of a file", sync_and_forget, EXT4, false },
 	{ "PROT_EXEC, for some pages of a file", toggle_exec_of_pages, EXT4,
 	  false },
