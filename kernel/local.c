@@ -119,13 +119,28 @@ static enum tide_verdict deliver_result(struct tide_qp *qp)
 	return req->done < sizeof(req->result) ? TIDE_MORE : TIDE_DONE;
 }
 
+/**
+ * tide_local_is_remote - whose memory one side of the current copy is
+ * @req: the requester; an operation is busy
+ * @side: the side
+ *
+ * Return: true if it is the responder's, false if the requester's own.
+ */
+bool tide_local_is_remote(const struct tide_requester *req,
+			  enum tide_side_index side)
+{
+	if (req->executed)
+		return false;
+	return side == (req->op.opcode == IB_WR_RDMA_READ ? TIDE_SRC :
+							    TIDE_DST);
+}
+
 /* The memory that a fault was to bring in is not there. */
 static enum tide_verdict page_error(struct tide_qp *qp, struct tide_qp *peer)
 {
 	struct tide_requester *req = &qp->req;
-	bool read = req->op.opcode == IB_WR_RDMA_READ;
 
-	if (req->page_error == (read ? TIDE_SRC : TIDE_DST))
+	if (tide_local_is_remote(req, req->page_error))
 		return tide_resp_denied(peer, &req->op);
 	return TIDE_LOCAL_PROT;
 }
@@ -158,6 +173,26 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 			return verdict;
 	}
 	return tide_resp_finish(peer, &req->op);
+}
+
+/**
+ * tide_local_is_connected - whether there is a peer here that would answer
+ * @qp: the requester's queue pair, with the run bit
+ *
+ * Context: process; takes the peer's tide_qp.lock.
+ */
+bool tide_local_is_connected(struct tide_qp *qp)
+{
+	struct tide_qp *peer = tide_qp_find(qp->attr.dest_qp_num);
+	bool answers;
+
+	if (!peer)
+		return false;
+	spin_lock_bh(&peer->lock);
+	answers = connected(qp, peer);
+	spin_unlock_bh(&peer->lock);
+	tide_qp_put(peer);
+	return answers;
 }
 
 /**

@@ -9,5 +9,8 @@
 #include "responder.h"
 
 enum tide_verdict tide_local_step(struct tide_qp *qp);
+bool tide_local_is_connected(struct tide_qp *qp);
+bool tide_local_is_remote(const struct tide_requester *req,
+			  enum tide_side_index side);
 
 #endif /* TIDE_LOCAL_H */

@@ -143,27 +143,40 @@ static void release_holds(struct tide_requester *req)
 	tide_odp_release(&req->hold[TIDE_SRC]);
 }
 
+static void pager_drop(struct tide_requester *req)
+{
+	if (req->pager)
+		pager_put(req->pager);
+	req->pager = NULL;
+}
+
 /*
  * Whether the requester has to go on waiting for its pager.  If not, what the
- * pager has pinned is the requester's, for its next copy.
+ * pager has pinned is the requester's, for its next copy.  For the memory of
+ * a responder that has gone nobody has to wait: the next step finds out.
  */
-static bool pager_pending(struct tide_requester *req)
+static bool pager_pending(struct tide_qp *qp)
 {
+	struct tide_requester *req = &qp->req;
 	struct tide_pager *pager = req->pager;
 	enum tide_side_index side = req->stop.side;
 
 	if (!pager)
 		return false;
-	if (!smp_load_acquire(&pager->done))
-		return true;
+	if (!smp_load_acquire(&pager->done)) {
+		if (!tide_local_is_remote(req, side) ||
+		    tide_local_is_connected(qp))
+			return true;
+		pager_drop(req);
+		return false;
+	}
 	if (time_after(jiffies, pager->started + MAX_HOLD_AGE))
 		release_holds(req);
 	if (pager->hold.nr)
 		swap(req->hold[side], pager->hold);
 	else
 		req->page_error = side;
-	req->pager = NULL;
-	pager_put(pager);
+	pager_drop(req);
 	return false;
 }
 
@@ -178,9 +191,7 @@ static void stop_waiting(struct tide_requester *req)
 /* Forget the current operation, if there is one. */
 static void req_drop(struct tide_requester *req)
 {
-	if (req->pager)
-		pager_put(req->pager);
-	req->pager = NULL;
+	pager_drop(req);
 	req->busy = false;
 	release_holds(req);
 	stop_waiting(req);
@@ -382,7 +393,7 @@ static bool req_next(struct tide_qp *qp)
 	bool ready = false;
 
 	if (req->busy && tide_qp_may_finish_sends(qp))
-		return !pager_pending(req);
+		return !pager_pending(qp);
 
 	if (req->busy)
 		req_drop(req);
