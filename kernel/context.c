@@ -40,6 +40,21 @@ static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 	return ret;
 }
 
+/*
+ * The process has gone, or has shut itself out.  Its address space, and with
+ * it the rings and the context, may live on for as long as somebody waits for
+ * a page of it: its peers are not to wait for that (M6).
+ */
+static void context_closed(u64 context_id)
+{
+	tide_qps_error_of_context(context_id);
+}
+
+static const struct tide_door_ops context_door_ops = {
+	.ring = context_ring,
+	.closed = context_closed,
+};
+
 int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 {
 	struct tide_ucontext *context = to_tide_ucontext(ibuc);
@@ -51,7 +66,7 @@ int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 		return -EINVAL;
 
 	context->id = atomic64_inc_return(&next_context_id);
-	context->door = tide_door_create(context_ring, context->id);
+	context->door = tide_door_create(&context_door_ops, context->id);
 	if (IS_ERR(context->door))
 		return PTR_ERR(context->door);
 

@@ -15,17 +15,17 @@
 
 /**
  * struct tide_door - one doorbell
- * @ringing: calls into @ring under way; killed when the door is revoked
+ * @ringing: calls into @ops under way; killed when the door is revoked
  * @quiet: completed when the last of them has returned
  * @ref: one for the creator, one for the open file
- * @ring: the function behind the door
- * @cookie: passed to @ring
+ * @ops: what is behind the door
+ * @cookie: passed to @ops
  */
 struct tide_door {
 	struct percpu_ref ringing;
 	struct completion quiet;
 	refcount_t ref;
-	tide_door_ring ring;
+	const struct tide_door_ops *ops;
 	u64 cookie;
 };
 
@@ -52,14 +52,20 @@ static long door_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 
 	if (!percpu_ref_tryget_live(&door->ringing))
 		return -EIO;
-	ret = door->ring(door->cookie, cmd, arg);
+	ret = door->ops->ring(door->cookie, cmd, arg);
 	percpu_ref_put(&door->ringing);
 	return ret;
 }
 
 static int door_release(struct inode *inode, struct file *file)
 {
-	door_put(file->private_data);
+	struct tide_door *door = file->private_data;
+
+	if (percpu_ref_tryget_live(&door->ringing)) {
+		door->ops->closed(door->cookie);
+		percpu_ref_put(&door->ringing);
+	}
+	door_put(door);
 	return 0;
 }
 
@@ -73,12 +79,12 @@ static const struct file_operations door_fops = {
 
 /**
  * tide_door_create - make a doorbell
- * @ring: what a ring on it calls, until tide_door_revoke() has returned
- * @cookie: passed to @ring
+ * @ops: called until tide_door_revoke() has returned
+ * @cookie: passed to @ops
  *
  * Return: the door, to be given back to tide_door_revoke(), or an ERR_PTR.
  */
-struct tide_door *tide_door_create(tide_door_ring ring, u64 cookie)
+struct tide_door *tide_door_create(const struct tide_door_ops *ops, u64 cookie)
 {
 	struct tide_door *door;
 	int ret;
@@ -94,7 +100,7 @@ struct tide_door *tide_door_create(tide_door_ring ring, u64 cookie)
 	}
 	init_completion(&door->quiet);
 	refcount_set(&door->ref, 1);
-	door->ring = ring;
+	door->ops = ops;
 	door->cookie = cookie;
 	return door;
 }
@@ -122,8 +128,8 @@ EXPORT_SYMBOL_GPL(tide_door_open);
  * tide_door_revoke - take a doorbell away from whoever still holds it
  * @door: the doorbell, not to be used by the caller any more
  *
- * When this returns no call into the ring function is under way, and none
- * will be made.  Sleeps.
+ * When this returns no call into @ops is under way, and none will be made.
+ * Sleeps.
  */
 void tide_door_revoke(struct tide_door *door)
 {

@@ -15,14 +15,19 @@
 struct file;
 struct tide_door;
 
-/*
- * What a ring on the doorbell calls: @cmd and @arg as given to ioctl().
- * Runs in the caller's context and may sleep.
+/**
+ * struct tide_door_ops - what happens at a doorbell
+ * @ring: somebody rings: @cmd and @arg as given to ioctl().  Runs in the
+ *	caller's context and may sleep
+ * @closed: the last descriptor was closed.  Runs in process context
  */
-typedef long (*tide_door_ring)(u64 cookie, unsigned int cmd,
-			       unsigned long arg);
+struct tide_door_ops {
+	long (*ring)(u64 cookie, unsigned int cmd, unsigned long arg);
+	void (*closed)(u64 cookie);
+};
 
-struct tide_door *tide_door_create(tide_door_ring ring, u64 cookie);
+struct tide_door *tide_door_create(const struct tide_door_ops *ops,
+				   u64 cookie);
 struct file *tide_door_open(struct tide_door *door);
 void tide_door_revoke(struct tide_door *door);
 

@@ -142,6 +142,17 @@ void tide_qp_error(struct tide_qp *qp)
 	tide_qp_kick_peer(qp);
 }
 
+/* From outside the verbs: enter the error state, and flush all at once. */
+static void force_error(struct tide_qp *qp)
+{
+	spin_lock_bh(&qp->lock);
+	if (qp->ibqp && qp->state != IB_QPS_RESET)
+		tide_qp_error(qp);
+	spin_unlock_bh(&qp->lock);
+	/* The sends now, not when the worker comes. */
+	tide_req_doorbell(qp);
+}
+
 /**
  * tide_qps_error_of_device - let programs see the end of what they posted
  * @dev: the device, which goes
@@ -154,14 +165,26 @@ void tide_qps_error_of_device(struct tide_dev *dev)
 	struct tide_qp *qp;
 
 	while ((qp = tide_qp_next(&qpn))) {
-		if (qp->dev == dev) {
-			spin_lock_bh(&qp->lock);
-			if (qp->ibqp && qp->state != IB_QPS_RESET)
-				tide_qp_error(qp);
-			spin_unlock_bh(&qp->lock);
-			/* The sends now, not when the worker comes. */
-			tide_req_doorbell(qp);
-		}
+		if (qp->dev == dev)
+			force_error(qp);
+		tide_qp_put(qp);
+	}
+}
+
+/**
+ * tide_qps_error_of_context - end what goes on with a process that has gone
+ * @context_id: of its context
+ *
+ * Context: process; no locks.
+ */
+void tide_qps_error_of_context(u64 context_id)
+{
+	unsigned long qpn = 0;
+	struct tide_qp *qp;
+
+	while ((qp = tide_qp_next(&qpn))) {
+		if (qp->context_id == context_id)
+			force_error(qp);
 		tide_qp_put(qp);
 	}
 }
