@@ -11,6 +11,7 @@
 #   diag TEXT...                    a comment
 #   plan                            the end: without it the scenario has failed
 #   is_long                         whether to run the long form
+#   has_ended PID                   a process has, be it a zombie yet or not
 #   pair TOOL [OPTION...]           run a server of TOOL and its client: see there
 #   $device $address $gid           the device to test, its address, the index of the GID of that
 #   $tmp                            a directory that goes away at the end
@@ -93,9 +94,12 @@ is_long() { [ -n "${TIDE_LONG-}" ] && [ "${TIDE_LONG-}" != 0 ]; }
 
 listening() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 
-# Whether a server listens, or has ended already.
+# Whether a process has ended, be it a zombie yet or not.
+has_ended() { [ ! -e "/proc/$1" ] || [ "$(ps -o state= "$1")" = Z ]; }
+
+# Whether a server listens, or never will.
 listens() { # listens PORT PID
-	[ -n "$(ss -Hltn "sport = :$1")" ] || [ ! -e "/proc/$2" ] || [ "$(ps -o state= "$2")" = Z ]
+	[ -n "$(ss -Hltn "sport = :$1")" ] || has_ended "$2"
 }
 
 # Both ends of a tool of perftest's or of rdma-core's examples, on one device. Each may take $pair_limit seconds. What

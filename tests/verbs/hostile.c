@@ -875,6 +875,55 @@ static void attack_mmap(int fd, void *arg)
 	_exit(0);
 }
 
+/* Rings as the memory that requests read and write, those rings' own too */
+
+static void write_ring(struct ring_map *ring, uint32_t rkey)
+{
+	size_t len = 1 + random_below(200);
+	uint64_t at = random_below(2) ? random_below(TIDE_RING_ENTRIES) :
+					random_below(ring->size - len);
+	struct ibv_sge sge = sge_of(mr[0], memory, len);
+	struct ibv_send_wr wr = rdma_wr(random_below(2) ? IBV_WR_RDMA_WRITE :
+					IBV_WR_RDMA_READ, &sge,
+					(uintptr_t)ring->at + at, rkey);
+
+	random_fill(memory, 256);
+	if (!random_below(4))
+		memset(memory, 0, 256);
+	if (try_send(qps[1][0], &wr) ||
+	    qp_state(qps[1][0]) != IBV_QPS_RTS ||
+	    qp_state(qps[1][1]) != IBV_QPS_RTS) {
+		revive(0);
+		revive(1);
+	}
+}
+
+static void attack_self(int fd, void *arg)
+{
+	struct ibv_mr *ring_mr[MAX_RINGS];
+	unsigned int i, n;
+
+	(void)arg;
+	attacker_open();
+	for (i = 0; i < num_rings; i++)
+		ring_mr[i] = ibv_reg_mr(sides[1].pd, rings[i].at,
+					rings[i].size, ALL_RIGHTS |
+					IBV_ACCESS_ON_DEMAND);
+	for (n = 0; n < (unsigned int)length_of(2000, 50000); n++) {
+		i = random_below(num_rings);
+		if (ring_mr[i])
+			write_ring(&rings[i], ring_mr[i]->rkey);
+		if (!(n & 63))
+			drain_events();
+	}
+	expect(connects > failures, "little was done");
+	for (i = 0; i < num_rings; i++)
+		if (ring_mr[i])
+			dereg(ring_mr[i]);
+	attacker_close();
+	say_byte(fd);
+}
+
 /* Children that inherit everything */
 
 static void inherit(bool outlive, pid_t parent)
@@ -960,6 +1009,7 @@ static void test(void)
 	attack("entries that are wrong", attack_entries);
 	attack("the doorbell used in other ways", attack_door);
 	attack("rings mapped at random, and maimed", attack_mmap);
+	attack("rings that requests read and write", attack_self);
 	attack("children that inherit everything", attack_fork);
 
 	say_byte(victim_child.fd);

@@ -8,6 +8,8 @@
 #include "owner.h"
 #include "storage.h"
 
+#include <sys/syscall.h>
+
 #define PAGES		64UL
 #define SIZE		(PAGES * PAGE)
 #define RW		(PROT_READ | PROT_WRITE)
@@ -806,6 +808,123 @@ static void truncated(void)
 	point("behind the end of a file, %s", where());
 }
 
+/*
+ * Everything that a process has mapped: its program, libraries, stack, rings,
+ * the kernel's pages.  What others can read of it, a reader can; the rest is
+ * refused.
+ */
+
+struct mapping {
+	uint64_t start;
+	uint64_t end;
+	char name[64];
+};
+
+static int find_mappings(struct mapping *mapping, int max)
+{
+	char path[64], line[512], rights[8];
+	FILE *file;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", owner.child.pid);
+	file = fopen(path, "r");
+	must(file);
+	while (n < max && fgets(line, sizeof(line), file)) {
+		struct mapping *m = &mapping[n];
+
+		m->name[0] = 0;
+		if (sscanf(line, "%lx-%lx %7s %*s %*s %*s %63[^\n]", &m->start,
+			   &m->end, rights, m->name) >= 3 && m->start < 1UL << 47)
+			n++;
+	}
+	fclose(file);
+	return n;
+}
+
+static bool snapshot(void *to, uint64_t page)
+{
+	struct iovec local = { to, PAGE };
+	struct iovec remote = { (void *)page, PAGE };
+
+	return process_vm_readv(owner.child.pid, &local, 1, &remote, 1, 0) ==
+	       (ssize_t)PAGE;
+}
+
+static void read_mapping(const struct mapping *mapping, uint64_t page)
+{
+	static uint8_t before[PAGE], after[PAGE];
+	long mr = ask(&owner, own_reg, page, PAGE, IBV_ACCESS_REMOTE_READ |
+		      IBV_ACCESS_ON_DEMAND);
+	bool readable;
+	uint32_t key;
+	int status;
+
+	if (!expect(mr, "%s is not registered", mapping->name))
+		return;
+	key = ask(&owner, own_rkey, mr);
+	readable = snapshot(before, page);
+	status = do_access(IBV_WR_RDMA_READ, PINNED, page, key, PAGE);
+	expect(status == (readable ? IBV_WC_SUCCESS : IBV_WC_REM_ACCESS_ERR),
+	       "%s: %s, %sreadable", mapping->name, ibv_wc_status_str(status),
+	       readable ? "" : "not ");
+	if (status) {
+		ask(&owner, own_event, SOON_MS);
+		owner_connect(&owner);
+	} else if (snapshot(after, page) && !memcmp(before, after, PAGE)) {
+		expect_same(buf[PINNED], before, PAGE, mapping->name);
+	}
+	ask(&owner, own_dereg, mr);
+}
+
+static void everything_mapped(void)
+{
+	static struct mapping mapping[200];
+	int n = find_mappings(mapping, ARRAY_SIZE(mapping)), i;
+
+	expect(n > 10, "a process has %d mappings", n);
+	for (i = 0; i < n; i++) {
+		read_mapping(&mapping[i], mapping[i].start);
+		read_mapping(&mapping[i], mapping[i].end - PAGE);
+	}
+	point("everything that a process has mapped");
+}
+
+/* Memory that the kernel itself cannot read is nobody's. */
+static long own_map_secret(const long *arg)
+{
+	void *addr = MAP_FAILED;
+	int fd = syscall(SYS_memfd_secret, 0);
+
+	(void)arg;
+	if (fd >= 0 && !ftruncate(fd, SIZE))
+		addr = mmap(NULL, SIZE, RW, MAP_SHARED, fd, 0);
+	if (fd >= 0)
+		close(fd);
+	return addr == MAP_FAILED ? -errno : (long)addr;
+}
+
+static void secret(void)
+{
+	long addr = ask(&owner, own_map_secret);
+	struct region region;
+
+	if (addr < 0) {
+		skip("there is no secret memory here");
+		goto out;
+	}
+	ask(&owner, own_fill, addr, SIZE, 1);
+	region = region_reg(addr, SIZE, ODP);
+	if (expect(region.mr, "not registered: %s", strerror(errno))) {
+		expect_denied(IBV_WR_RDMA_READ, &region, 5, 100);
+		expect_denied(IBV_WR_RDMA_WRITE, &region, 5, 100);
+		expect_eq(ask(&owner, own_check, addr, SIZE, 1), SIZE,
+			  "the secret");
+		region_drop(&region);
+	}
+out:
+	point("secret memory, %s", where());
+}
+
 static void test_where(bool here)
 {
 	enum kind kind;
@@ -827,6 +946,9 @@ static void test_where(bool here)
 		for (kind = 0; kind < KINDS; kind++)
 			kind_of_memory(&memories[i], kind);
 	truncated();
+	secret();
+	if (!here)
+		everything_mapped();
 	owner_close(&owner);
 }
 
