@@ -41,6 +41,19 @@ static inline struct ib_umem *tide_umem_get(struct ib_device *device,
 #endif
 }
 
+/*
+ * tide_client has to be registered after uverbs' own client, so ib_uverbs has
+ * to be there first, and to stay.  In older kernels the umem functions are in
+ * it; newer ones need a reason.
+ */
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+#define TIDE_NEEDS_UVERBS						\
+	static const void * const tide_needs_uverbs __used =		\
+		rdma_user_mmap_disassociate
+#else
+#define TIDE_NEEDS_UVERBS	struct tide_needs_uverbs
+#endif
+
 /* 6.13 moved the dispatch of port events from the drivers to the core. */
 static inline bool tide_core_dispatches_port_events(void)
 {

@@ -8,6 +8,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_netlink.h>
 
+#include "compat.h"
 #include "device.h"
 #include "module.h"
 #include "mr.h"
@@ -70,6 +71,8 @@ static struct ib_client tide_client = {
 	.remove = tide_client_remove,
 	.no_kverbs_req = true,
 };
+
+TIDE_NEEDS_UVERBS;
 
 static int __init tide_init(void)
 {

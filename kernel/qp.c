@@ -153,6 +153,13 @@ static void force_error(struct tide_qp *qp)
 	tide_req_doorbell(qp);
 }
 
+/*
+ * How long a device that goes waits for sends under way to be flushed too.
+ * Usually that is at once; but their threads may have been preempted, or be
+ * waiting for a page.
+ */
+#define FLUSH_TIME	HZ
+
 /**
  * tide_qps_error_of_device - let programs see the end of what they posted
  * @dev: the device, which goes
@@ -161,12 +168,19 @@ static void force_error(struct tide_qp *qp)
  */
 void tide_qps_error_of_device(struct tide_dev *dev)
 {
+	unsigned long until = jiffies + FLUSH_TIME;
 	unsigned long qpn = 0;
 	struct tide_qp *qp;
 
 	while ((qp = tide_qp_next(&qpn))) {
 		if (qp->dev == dev)
 			force_error(qp);
+		tide_qp_put(qp);
+	}
+	qpn = 0;
+	while ((qp = tide_qp_next(&qpn))) {
+		if (qp->dev == dev)
+			tide_req_settle(qp, until);
 		tide_qp_put(qp);
 	}
 }

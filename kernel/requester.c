@@ -627,6 +627,23 @@ void tide_req_doorbell(struct tide_qp *qp)
 }
 
 /**
+ * tide_req_settle - have the send queue worked off, by whom it may be
+ * @qp: the queue pair
+ * @until: jiffies until when another thread that is at it is waited for
+ *
+ * Context: process, no locks; sleeps.
+ */
+void tide_req_settle(struct tide_qp *qp, unsigned long until)
+{
+	atomic_t *run = &qp->req.run;
+	long left = until - jiffies;
+
+	if (left > 0)
+		wait_var_event_timeout(run, !atomic_read(run), left);
+	req_enter(qp);
+}
+
+/**
  * tide_req_kick - have a worker look at the send queue
  * @qp: the queue pair
  *
