@@ -99,7 +99,7 @@ void tide_qp_event(struct tide_qp *qp, enum ib_event_type type)
  * tide_qp_complete - report a completion
  * @qp: the queue pair, locked and not destroyed
  * @cq: where to
- * @cqe: the completion; its qpn is filled in here
+ * @cqe: the completion; whose it is, is filled in here
  * @solicited: as for tide_cq_post()
  *
  * A completion queue that takes no more puts the queue pair in error.
@@ -108,6 +108,7 @@ void tide_qp_complete(struct tide_qp *qp, struct tide_cq *cq,
 		      struct tide_cqe *cqe, bool solicited)
 {
 	cqe->qpn = qp->qpn;
+	cqe->handle = qp->handle;
 	if (tide_cq_post(cq, cqe, solicited) || qp->state == IB_QPS_ERR)
 		return;
 	tide_qp_event(qp, IB_EVENT_QP_FATAL);
@@ -307,15 +308,20 @@ err_sq:
 int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		   struct ib_udata *udata)
 {
+	struct tide_abi_create_qp req;
 	struct tide_ucontext *context;
 	struct tide_qp *qp;
 	int ret;
 
 	if (!udata)
 		return -EOPNOTSUPP;
-	if (udata->outlen < sizeof(struct tide_abi_create_qp_resp))
+	if (udata->inlen < sizeof(req) ||
+	    udata->outlen < sizeof(struct tide_abi_create_qp_resp))
 		return -EINVAL;
 	ret = check_init_attr(init);
+	if (ret)
+		return ret;
+	ret = ib_copy_from_udata(&req, udata, sizeof(req));
 	if (ret)
 		return ret;
 
@@ -323,6 +329,7 @@ int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	qp = qp_alloc(ibqp, init, context);
 	if (IS_ERR(qp))
 		return PTR_ERR(qp);
+	qp->handle = req.handle;
 	ret = xa_alloc_cyclic(&qps, &qp->qpn, qp,
 			      XA_LIMIT(FIRST_QPN, LAST_QPN), &next_qpn,
 			      GFP_KERNEL);

@@ -166,6 +166,7 @@ enum tide_counter {
  * @qpn: its number
  * @state: enum ib_qp_state; written under @lock
  * @context_id: of the process's context that may ring for it
+ * @handle: the process's name for it, for completions
  * @pd_id: its protection domain
  * @net_cookie: its network namespace
  * @sig_all: every send is signalled
@@ -191,6 +192,7 @@ struct tide_qp {
 	u32 qpn;
 	enum ib_qp_state state;
 	u64 context_id;
+	u64 handle;
 	u64 pd_id;
 	u64 net_cookie;
 	bool sig_all;

@@ -201,14 +201,18 @@ static void req_drop(struct tide_requester *req)
 static void req_complete(struct tide_qp *qp, enum ib_wc_status status)
 {
 	struct tide_requester *req = &qp->req;
+	struct tide_send_wqe *slot = tide_ring_entry(&req->sq, req->sq.index);
 	struct tide_cqe cqe = {
 		.wr_id = req->wr_id,
 		.status = status,
 		.opcode = wc_opcode(req->op.opcode),
 		.byte_len = req->op.length,
 		.src_qp = qp->attr.dest_qp_num,
+		.consumer = req->sq.index + 1,
 	};
 
+	if (status != IB_WC_SUCCESS)
+		slot->flags |= TIDE_SEND_SIGNALED;
 	tide_ring_taken(&req->sq);
 	if (req->signaled || status != IB_WC_SUCCESS)
 		tide_qp_complete(qp, tide_qp_send_cq(qp), &cqe, false);

@@ -63,6 +63,7 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 		.imm_data = with_imm ? op->imm_data : 0,
 		.byte_len = op->length,
 		.src_qp = op->src_qpn,
+		.consumer = qp->resp.rq.index,
 	};
 
 	qp->resp.receiving = false;
@@ -265,12 +266,14 @@ enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/* The receive taken last. */
 static void flush_one(struct tide_qp *qp, u64 wr_id)
 {
 	struct tide_cqe cqe = {
 		.wr_id = wr_id,
 		.status = IB_WC_WR_FLUSH_ERR,
 		.opcode = IB_WC_RECV,
+		.consumer = qp->resp.rq.index,
 	};
 
 	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, false);
@@ -287,6 +290,7 @@ void tide_resp_flush(struct tide_qp *qp)
 	struct tide_responder *resp = &qp->resp;
 	const struct tide_recv_wqe *slot;
 	u32 posted;
+	u64 wr_id;
 
 	if (resp->receiving)
 		flush_one(qp, resp->wr_id);
@@ -299,8 +303,9 @@ void tide_resp_flush(struct tide_qp *qp)
 	/* Not until there are none: the process may post without end. */
 	while (posted--) {
 		slot = tide_ring_entry(&resp->rq, resp->rq.index);
-		flush_one(qp, READ_ONCE(slot->wr_id));
+		wr_id = READ_ONCE(slot->wr_id);
 		tide_ring_taken(&resp->rq);
+		flush_one(qp, wr_id);
 	}
 }
 

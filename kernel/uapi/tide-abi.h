@@ -27,7 +27,7 @@
 #include <stddef.h>
 #endif
 
-#define TIDE_ABI_VERSION	1
+#define TIDE_ABI_VERSION	2
 
 #define TIDE_MAX_SGE		32
 #define TIDE_MAX_INLINE		1024
@@ -69,6 +69,10 @@ struct tide_abi_create_cq_resp {
 	__u32 cqn;
 	__u32 reserved;
 	struct tide_abi_ring ring;
+};
+
+struct tide_abi_create_qp {
+	__aligned_u64 handle;		/* comes back in every completion */
 };
 
 struct tide_abi_create_qp_resp {
@@ -126,6 +130,11 @@ enum tide_send_flags {
 };
 
 /*
+ * An entry of a work queue is the process's again when the completion for it
+ * has been polled, or, if there is none, when consumer has passed it.  The
+ * kernel sets TIDE_SEND_SIGNALED in send entries that complete unasked, with
+ * an error.
+ *
  * Send queue entry: this header, then num_sge scatter/gather elements, or
  * inline_length bytes of data when TIDE_SEND_INLINE is set (num_sge is then
  * ignored).
@@ -185,7 +194,10 @@ struct tide_cqe {
 	__u8 sl;
 	__u8 dlid_path_bits;
 	__u16 reserved0;
-	__u32 reserved1[6];
+	__u32 consumer;			/* of the work queue, after the entry */
+	__u32 reserved1;
+	__aligned_u64 handle;		/* as in struct tide_abi_create_qp */
+	__aligned_u64 reserved2;
 };
 
 #define TIDE_ABI_LAYOUT(type, member, offset)				\
@@ -202,6 +214,7 @@ TIDE_ABI_SIZE(tide_abi_alloc_ucontext_resp, 8);
 TIDE_ABI_SIZE(tide_abi_alloc_pd_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_cq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_cq_resp, ring, 8);
+TIDE_ABI_SIZE(tide_abi_create_qp, 8);
 TIDE_ABI_SIZE(tide_abi_create_qp_resp, 56);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, sq, 8);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, rq, 32);
@@ -228,5 +241,7 @@ TIDE_ABI_LAYOUT(tide_cqe, byte_len, 16);
 TIDE_ABI_LAYOUT(tide_cqe, imm_data, 20);
 TIDE_ABI_LAYOUT(tide_cqe, src_qp, 28);
 TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
+TIDE_ABI_LAYOUT(tide_cqe, consumer, 40);
+TIDE_ABI_LAYOUT(tide_cqe, handle, 48);
 
 #endif /* TIDE_ABI_H */

@@ -55,6 +55,15 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 	return 0;
 }
 
+/* The entries up to this completion's may be used again. */
+static void free_entries(const struct tide_cqe *cqe)
+{
+	struct tide_qp *qp = (void *)(uintptr_t)cqe->handle;
+	struct tide_wq *wq = cqe->opcode & IBV_WC_RECV ? &qp->rq : &qp->sq;
+
+	__atomic_store_n(&wq->polled, cqe->consumer, __ATOMIC_RELEASE);
+}
+
 static void fill_wc(struct ibv_wc *wc, const struct tide_cqe *cqe)
 {
 	wc->wr_id = cqe->wr_id;
@@ -79,6 +88,7 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 {
 	struct tide_cq *cq = to_tide_cq(ibcq);
 	struct tide_ring *ring = &cq->ring;
+	const struct tide_cqe *cqe;
 	uint32_t ready;
 	int n;
 
@@ -89,8 +99,11 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 		return -1;
 	}
 
-	for (n = 0; n < num_entries && n < ready; n++)
-		fill_wc(&wc[n], tide_ring_slot(ring, ring->index++));
+	for (n = 0; n < num_entries && n < ready; n++) {
+		cqe = tide_ring_slot(ring, ring->index++);
+		fill_wc(&wc[n], cqe);
+		free_entries(cqe);
+	}
 	if (n)
 		tide_ring_take(ring);
 	pthread_spin_unlock(&cq->lock);

@@ -46,7 +46,9 @@ static int create_qp(struct tide_qp *qp, struct ibv_context *context,
 		     struct ibv_qp_init_attr_ex *attr)
 {
 	struct tide_create_qp_resp resp = {};
-	struct tide_create_qp cmd = {};
+	struct tide_create_qp cmd = {
+		.drv_payload.handle = (uintptr_t)qp,
+	};
 	int err;
 
 	err = ibv_cmd_create_qp_ex(context, &qp->vqp, attr, &cmd.ibv_cmd,
@@ -151,6 +153,8 @@ static void restart_queue(struct tide_wq *wq)
 {
 	pthread_spin_lock(&wq->lock);
 	tide_ring_restart(&wq->ring);
+	wq->freed = 0;
+	__atomic_store_n(&wq->polled, 0, __ATOMIC_RELAXED);
 	pthread_spin_unlock(&wq->lock);
 }
 
@@ -165,11 +169,14 @@ int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 		return ret;
 
 	if (mask & IBV_QP_STATE && attr->qp_state == IBV_QPS_RESET) {
-		/* Before the queues restart, lest somebody posts to them. */
+		/*
+		 * Before the queues restart, lest somebody posts to them or
+		 * polls what was posted before.
+		 */
 		ibqp->state = IBV_QPS_RESET;
+		forget_completions(ibqp, ibqp->qp_num);
 		restart_queue(&qp->sq);
 		restart_queue(&qp->rq);
-		forget_completions(ibqp, ibqp->qp_num);
 	}
 	return 0;
 }

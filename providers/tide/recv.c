@@ -18,7 +18,7 @@ static int stage_wr(struct tide_wq *rq, const struct ibv_recv_wr *wr)
 
 	if ((uint32_t)wr->num_sge > rq->max_sge)
 		return EINVAL;
-	if (tide_ring_full(&rq->ring))
+	if (tide_wq_full(rq))
 		return ENOMEM;
 
 	wqe = tide_ring_slot(&rq->ring, rq->ring.index);

@@ -3,7 +3,7 @@
  * The process's side of the rings that it shares with the kernel.
  *
  * All index arithmetic and all memory ordering is here.  Work queues are
- * filled by the process (full, put), completion queues are emptied by it
+ * filled by the process (passed, put), completion queues are emptied by it
  * (ready, take).  The caller holds the queue's lock, except for
  * tide_ring_arm().
  */
@@ -30,7 +30,7 @@ struct tide_ring {
 	uint32_t size;
 };
 
-/* A ring that does not exist is mapped too: it is always full. */
+/* A ring that does not exist is mapped too: it has room for nothing. */
 int tide_ring_map(struct tide_ring *ring, struct ibv_context *context,
 		  const struct tide_abi_ring *abi);
 void tide_ring_unmap(struct tide_ring *ring);
@@ -41,12 +41,13 @@ static inline void *tide_ring_slot(const struct tide_ring *ring, uint32_t i)
 	       (size_t)(i & (ring->count - 1)) * ring->stride;
 }
 
-static inline bool tide_ring_full(const struct tide_ring *ring)
+/* Whether the other side is done with an entry. */
+static inline bool tide_ring_passed(const struct tide_ring *ring, uint32_t i)
 {
 	uint32_t consumer =
 		__atomic_load_n(&ring->head->consumer, __ATOMIC_ACQUIRE);
 
-	return ring->index - consumer >= ring->count;
+	return (int32_t)(consumer - i) > 0;
 }
 
 /* Hands over the entries before index. */

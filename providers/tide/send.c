@@ -67,6 +67,26 @@ static void drop_list(struct tide_qp *qp)
 	pthread_spin_unlock(&qp->sq.lock);
 }
 
+/*
+ * Whether there is no room.  Requests that complete in silence give their
+ * entries back when they have been carried out.
+ */
+static bool sq_full(struct tide_wq *sq)
+{
+	const struct tide_send_wqe *wqe;
+
+	if (!tide_wq_full(sq))
+		return false;
+
+	while (tide_ring_passed(&sq->ring, sq->freed)) {
+		wqe = tide_ring_slot(&sq->ring, sq->freed);
+		if (wqe->flags & TIDE_SEND_SIGNALED)
+			break;
+		sq->freed++;
+	}
+	return tide_wq_full(sq);
+}
+
 /* Entries; qp->wqe is the one being staged */
 
 static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
@@ -77,7 +97,7 @@ static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 
 	if (opcode >= 64 || !(qp->send_ops & OP(opcode)))
 		return EINVAL;
-	if (tide_ring_full(ring))
+	if (sq_full(&qp->sq))
 		return ENOMEM;
 
 	wqe = tide_ring_slot(ring, ring->index);

@@ -29,6 +29,7 @@
 #define _STRUCT_tide_abi_alloc_ucontext_resp
 #define _STRUCT_tide_abi_alloc_pd_resp
 #define _STRUCT_tide_abi_create_cq_resp
+#define _STRUCT_tide_abi_create_qp
 #define _STRUCT_tide_abi_create_qp_resp
 
 DECLARE_DRV_CMD(tide_alloc_ucontext, IB_USER_VERBS_CMD_GET_CONTEXT,
@@ -38,7 +39,7 @@ DECLARE_DRV_CMD(tide_alloc_pd, IB_USER_VERBS_CMD_ALLOC_PD,
 DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
 		empty, tide_abi_create_cq_resp);
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
-		empty, tide_abi_create_qp_resp);
+		tide_abi_create_qp, tide_abi_create_qp_resp);
 
 struct tide_device {
 	struct verbs_device vdev;
@@ -55,10 +56,20 @@ struct tide_cq {
 	struct tide_ring ring;
 };
 
+/*
+ * A work request is outstanding until its completion has been polled, so that
+ * who posts until there is no room cannot overflow a completion queue that is
+ * large enough for all that may be outstanding.
+ *
+ * @freed: entries before this one may be used again; under @lock
+ * @polled: as of the completion polled last; under the completion queue's lock
+ */
 struct tide_wq {
 	pthread_spinlock_t lock;
 	struct tide_ring ring;
 	uint32_t max_sge;
+	uint32_t freed;
+	uint32_t polled;
 };
 
 struct tide_qp {
@@ -88,6 +99,16 @@ static inline struct tide_cq *to_tide_cq(struct ibv_cq *cq)
 static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
 {
 	return container_of(qp, struct tide_qp, vqp.qp);
+}
+
+/* @wq is locked.  Unsignalled requests count as outstanding here. */
+static inline bool tide_wq_full(struct tide_wq *wq)
+{
+	uint32_t polled = __atomic_load_n(&wq->polled, __ATOMIC_ACQUIRE);
+
+	if ((int32_t)(polled - wq->freed) > 0)
+		wq->freed = polled;
+	return wq->ring.index - wq->freed >= wq->ring.count;
 }
 
 static inline int tide_doorbell(struct tide_context *ctx, unsigned long which,

@@ -574,6 +574,58 @@ static void full_queues(void)
 	point("full queues");
 }
 
+/*
+ * Who posts until there is no room, and polls then, overflows no completion
+ * queue that has room for all that may be outstanding.
+ */
+static void outstanding(void)
+{
+	struct ibv_send_wr silent = { .opcode = IBV_WR_RDMA_WRITE };
+	struct ibv_qp_init_attr init;
+	struct ibv_qp_attr attr;
+	int depth, i;
+
+	connected();
+	query(&attr, &init);
+	depth = init.cap.max_send_wr;
+	for (i = 0; i < depth; i++)
+		expect_eq(post(IBV_WR_RDMA_WRITE, i % 64), 0, "post_send");
+	expect_eq(post(IBV_WR_RDMA_WRITE, 0), ENOMEM, "done, not polled");
+	expect_wc(a.scq, 0, IBV_WC_SUCCESS);
+	expect_eq(post(IBV_WR_RDMA_WRITE, depth % 64), 0, "one was polled");
+	expect_eq(post(IBV_WR_RDMA_WRITE, 0), ENOMEM, "only one");
+	for (i = 1; i <= depth; i++)
+		expect_wc(a.scq, i % 64, IBV_WC_SUCCESS);
+
+	/* What completes in silence is not waited for. */
+	for (i = 0; i < 3 * depth; i++)
+		expect_eq(try_send(a.qp, &silent), 0, "unsignalled");
+	expect_eq(post(IBV_WR_RDMA_WRITE, 7), 0, "signalled");
+	for (i = 1; i < depth; i++)
+		expect_eq(try_send(a.qp, &silent), 0, "unsignalled");
+	expect_eq(try_send(a.qp, &silent), ENOMEM, "not polled");
+	expect_wc(a.scq, 7, IBV_WC_SUCCESS);
+	expect_eq(try_send(a.qp, &silent), 0, "polled");
+
+	depth = init.cap.max_recv_wr;
+	for (i = 0; i < depth; i++) {
+		expect_eq(receive(i % 64), 0, "post_recv");
+		expect_eq(post(IBV_WR_SEND, i % 64), 0, "post_send");
+		expect_wc(a.scq, i % 64, IBV_WC_SUCCESS);
+	}
+	expect_eq(receive(0), ENOMEM, "received, not polled");
+	for (i = 0; i < depth; i++)
+		expect_wc(b.rcq, i % 64, IBV_WC_SUCCESS);
+	expect_eq(receive(0), 0, "polled");
+
+	/* In error even what was to be silent completes. */
+	must(!qp_to(a.qp, IBV_QPS_ERR));
+	for (i = 0; i < depth; i++)
+		expect_eq(try_send(a.qp, &silent), 0, "flushed");
+	expect_eq(try_send(a.qp, &silent), ENOMEM, "flushed, not polled");
+	point("outstanding until polled");
+}
+
 static void cq_overflow(void)
 {
 	struct ibv_cq *small = ibv_create_cq(a.ctx, 4, NULL, NULL, 0);
@@ -858,6 +910,7 @@ static void test(void)
 	drained();
 	draining();
 	full_queues();
+	outstanding();
 	cq_overflow();
 	everything_signalled();
 	in_use();
