@@ -7,7 +7,7 @@
  * goes.  A queue that has to wait for something is simply not run until a
  * doorbell, a timer, a peer or a pager kicks it.
  */
-#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/wait_bit.h>
 
@@ -52,6 +52,14 @@
  * @fault: the pages
  * @hold: the pages again, pinned, if they could be had; valid once @done
  * @done: the wait is over
+ * @lock: covers @task and @cancelled
+ * @task: who waits, while it does
+ * @cancelled: nobody is interested any more
+ *
+ * The wait may be for a process that never does its part, and meanwhile keeps
+ * the address space, the rings mapped in it, and so all that a process has
+ * left behind.  So whoever drops a pager ends its wait, by the only thing that
+ * ends a page fault: a signal that kills.
  */
 struct tide_pager {
 	struct work_struct work;
@@ -61,6 +69,9 @@ struct tide_pager {
 	struct tide_fault fault;
 	struct tide_hold hold;
 	bool done;
+	spinlock_t lock;
+	struct task_struct *task;
+	bool cancelled;
 };
 
 static const struct {
@@ -104,12 +115,39 @@ static void pager_put(struct tide_pager *pager)
 	kfree(pager);
 }
 
+/* Say who may be killed from now on; false when it is too late for that. */
+static bool pager_may_wait(struct tide_pager *pager, struct task_struct *task)
+{
+	bool may;
+
+	spin_lock(&pager->lock);
+	pager->task = task;
+	may = !pager->cancelled;
+	spin_unlock(&pager->lock);
+	return may;
+}
+
+static void pager_cancel(struct tide_pager *pager)
+{
+	spin_lock(&pager->lock);
+	pager->cancelled = true;
+	if (pager->task)
+		send_sig(SIGKILL, pager->task, 1);
+	spin_unlock(&pager->lock);
+}
+
 static void pager_wait(struct work_struct *work)
 {
 	struct tide_pager *pager = container_of(work, struct tide_pager, work);
 	struct tide_qp *qp = pager->qp;
 
-	tide_odp_hold(&pager->fault, &pager->hold, true);
+	allow_kernel_signal(SIGKILL);
+	if (pager_may_wait(pager, current)) {
+		tide_odp_hold(&pager->fault, &pager->hold, true);
+		pager_may_wait(pager, NULL);
+	}
+	disallow_signal(SIGKILL);
+	flush_signals(current);
 	smp_store_release(&pager->done, true);
 	pager_put(pager);
 	tide_req_kick(qp);
@@ -126,6 +164,7 @@ static int pager_start(struct tide_qp *qp, const struct tide_fault *fault)
 		return -ENOMEM;
 	INIT_WORK(&pager->work, pager_wait);
 	refcount_set(&pager->ref, 2);
+	spin_lock_init(&pager->lock);
 	tide_qp_get(qp);
 	pager->qp = qp;
 	pager->started = jiffies;
@@ -145,8 +184,10 @@ static void release_holds(struct tide_requester *req)
 
 static void pager_drop(struct tide_requester *req)
 {
-	if (req->pager)
-		pager_put(req->pager);
+	if (!req->pager)
+		return;
+	pager_cancel(req->pager);
+	pager_put(req->pager);
 	req->pager = NULL;
 }
 
@@ -714,7 +755,9 @@ void tide_req_shutdown(struct tide_qp *qp)
 	while (smp_load_acquire(&req->stepping))
 		cond_resched();
 	/*
-	 * A pager under way ends with a kick, and then what it brought is
-	 * dropped.  Nothing else that waits has anything to give back.
+	 * Nothing but a pager has anything to give back.  One that is started
+	 * meanwhile is dropped by who started it.
 	 */
+	if (READ_ONCE(req->pager))
+		tide_req_kick(qp);
 }

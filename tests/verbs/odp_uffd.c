@@ -537,7 +537,7 @@ static long own_spawn_handler(const long *arg)
 	return pid;
 }
 
-static void owner_killed_but_not_handler(void)
+static void owner_killed_but_not_handler(const struct leftovers *before)
 {
 	struct missing missing;
 	pid_t handler;
@@ -554,8 +554,9 @@ static void owner_killed_but_not_handler(void)
 	expect(status == IBV_WC_RETRY_EXC_ERR ||
 	       status == IBV_WC_REM_ACCESS_ERR, "the request ended with %d",
 	       status);
-	kill(handler, SIGKILL);
 	me_close();
+	expect_no_leftovers(before);
+	kill(handler, SIGKILL);
 	point("the owner is killed while a handler elsewhere does nothing");
 }
 
@@ -650,7 +651,7 @@ static void test(void)
 	test_where(false);
 	test_where(true);
 	owner_killed();
-	owner_killed_but_not_handler();
+	owner_killed_but_not_handler(&before);
 	requester_killed();
 	expect_no_leftovers(&before);
 	point("nothing is left behind");
