@@ -192,7 +192,7 @@ struct tide_qp {
 	u32 qpn;
 	enum ib_qp_state state;
 	u64 context_id;
-	u64 handle;
+	u32 handle;
 	u64 pd_id;
 	u64 net_cookie;
 	bool sig_all;

@@ -72,7 +72,8 @@ struct tide_abi_create_cq_resp {
 };
 
 struct tide_abi_create_qp {
-	__aligned_u64 handle;		/* comes back in every completion */
+	__u32 handle;			/* comes back in every completion */
+	__u32 reserved;
 };
 
 struct tide_abi_create_qp_resp {
@@ -195,9 +196,8 @@ struct tide_cqe {
 	__u8 dlid_path_bits;
 	__u16 reserved0;
 	__u32 consumer;			/* of the work queue, after the entry */
-	__u32 reserved1;
-	__aligned_u64 handle;		/* as in struct tide_abi_create_qp */
-	__aligned_u64 reserved2;
+	__u32 handle;			/* as in struct tide_abi_create_qp */
+	__u32 reserved1[4];
 };
 
 #define TIDE_ABI_LAYOUT(type, member, offset)				\
@@ -242,6 +242,6 @@ TIDE_ABI_LAYOUT(tide_cqe, imm_data, 20);
 TIDE_ABI_LAYOUT(tide_cqe, src_qp, 28);
 TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
 TIDE_ABI_LAYOUT(tide_cqe, consumer, 40);
-TIDE_ABI_LAYOUT(tide_cqe, handle, 48);
+TIDE_ABI_LAYOUT(tide_cqe, handle, 44);
 
 #endif /* TIDE_ABI_H */

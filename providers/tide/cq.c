@@ -56,11 +56,17 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 }
 
 /* The entries up to this completion's may be used again. */
-static void free_entries(const struct tide_cqe *cqe)
+static void free_entries(struct tide_context *ctx, const struct tide_cqe *cqe)
 {
-	struct tide_qp *qp = (void *)(uintptr_t)cqe->handle;
-	struct tide_wq *wq = cqe->opcode & IBV_WC_RECV ? &qp->rq : &qp->sq;
+	struct tide_qp **place = tide_qp_place(ctx, cqe->handle);
+	struct tide_wq *wq;
+	struct tide_qp *qp;
 
+	qp = place ? __atomic_load_n(place, __ATOMIC_ACQUIRE) : NULL;
+	if (!qp)
+		return;
+
+	wq = cqe->opcode & IBV_WC_RECV ? &qp->rq : &qp->sq;
 	__atomic_store_n(&wq->polled, cqe->consumer, __ATOMIC_RELEASE);
 }
 
@@ -86,6 +92,7 @@ static void fill_wc(struct ibv_wc *wc, const struct tide_cqe *cqe)
 
 int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 {
+	struct tide_context *ctx = to_tide_context(ibcq->context);
 	struct tide_cq *cq = to_tide_cq(ibcq);
 	struct tide_ring *ring = &cq->ring;
 	const struct tide_cqe *cqe;
@@ -102,7 +109,7 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 	for (n = 0; n < num_entries && n < ready; n++) {
 		cqe = tide_ring_slot(ring, ring->index++);
 		fill_wc(&wc[n], cqe);
-		free_entries(cqe);
+		free_entries(ctx, cqe);
 	}
 	if (n)
 		tide_ring_take(ring);

@@ -78,7 +78,8 @@ static bool sq_full(struct tide_wq *sq)
 	if (!tide_wq_full(sq))
 		return false;
 
-	while (tide_ring_passed(&sq->ring, sq->freed)) {
+	while (sq->freed != sq->ring.index &&
+	       tide_ring_passed(&sq->ring, sq->freed)) {
 		wqe = tide_ring_slot(&sq->ring, sq->freed);
 		if (wqe->flags & TIDE_SEND_SIGNALED)
 			break;

@@ -45,9 +45,20 @@ struct tide_device {
 	struct verbs_device vdev;
 };
 
+/*
+ * Queue pairs by handle, which is what completions name them by.  Whoever
+ * polls reads the tables without a lock, and may be given any number: the
+ * rings are memory that everything in the process can write to.
+ */
+#define TIDE_QP_TABLES		256
+#define TIDE_QPS_PER_TABLE	256
+
 struct tide_context {
 	struct verbs_context vctx;
 	int doorbell_fd;
+	pthread_mutex_t qps_lock;	/* for changing @qps */
+	struct tide_qp **qps[TIDE_QP_TABLES];
+	uint32_t next_handle;
 };
 
 struct tide_cq {
@@ -76,6 +87,7 @@ struct tide_qp {
 	struct verbs_qp vqp;
 	struct tide_wq sq;
 	struct tide_wq rq;
+	uint32_t handle;
 	uint64_t send_ops;		/* enum ibv_qp_create_send_ops_flags */
 	uint32_t max_inline;
 	bool sq_sig_all;
@@ -101,12 +113,25 @@ static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
 	return container_of(qp, struct tide_qp, vqp.qp);
 }
 
+static inline struct tide_qp **tide_qp_place(struct tide_context *ctx,
+					     uint32_t handle)
+{
+	struct tide_qp **table;
+
+	if (handle >= TIDE_QP_TABLES * TIDE_QPS_PER_TABLE)
+		return NULL;
+
+	table = __atomic_load_n(&ctx->qps[handle / TIDE_QPS_PER_TABLE],
+				__ATOMIC_ACQUIRE);
+	return table ? &table[handle % TIDE_QPS_PER_TABLE] : NULL;
+}
+
 /* @wq is locked.  Unsignalled requests count as outstanding here. */
 static inline bool tide_wq_full(struct tide_wq *wq)
 {
 	uint32_t polled = __atomic_load_n(&wq->polled, __ATOMIC_ACQUIRE);
 
-	if ((int32_t)(polled - wq->freed) > 0)
+	if (polled - wq->freed <= wq->ring.index - wq->freed)
 		wq->freed = polled;
 	return wq->ring.index - wq->freed >= wq->ring.count;
 }
@@ -141,6 +166,7 @@ int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
 void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn);
 
 /* qp.c: the life of a queue pair */
+void tide_free_qp_tables(struct tide_context *ctx);
 struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
 struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 				 struct ibv_qp_init_attr_ex *attr);
