@@ -78,4 +78,11 @@ static inline bool tide_core_dispatches_port_events(void)
 #define tide_reg_user_mr_has_dmah()	(dmah != NULL)
 #endif
 
+/* 6.6 brought shadow stacks. */
+#ifdef VM_SHADOW_STACK
+#define TIDE_VM_SHADOW_STACK	VM_SHADOW_STACK
+#else
+#define TIDE_VM_SHADOW_STACK	VM_NONE
+#endif
+
 #endif /* TIDE_COMPAT_H */

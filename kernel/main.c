@@ -12,9 +12,11 @@
 #include "device.h"
 #include "module.h"
 #include "mr.h"
+#include "odp.h"
 #include "qp.h"
 
 struct workqueue_struct *tide_wq;
+struct workqueue_struct *tide_release_wq;
 
 static bool netdev_is_suitable(const struct net_device *ndev)
 {
@@ -82,9 +84,15 @@ static int __init tide_init(void)
 	tide_wq = alloc_workqueue("tide", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
 	if (!tide_wq)
 		return -ENOMEM;
+	tide_release_wq = alloc_workqueue("tide-release", WQ_UNBOUND,
+					  WQ_UNBOUND_MAX_ACTIVE);
+	if (!tide_release_wq) {
+		ret = -ENOMEM;
+		goto err_wq;
+	}
 	ret = ib_register_client(&tide_client);
 	if (ret)
-		goto err_wq;
+		goto err_release_wq;
 	ret = register_netdevice_notifier(&tide_netdev_notifier);
 	if (ret)
 		goto err_client;
@@ -93,6 +101,8 @@ static int __init tide_init(void)
 
 err_client:
 	ib_unregister_client(&tide_client);
+err_release_wq:
+	destroy_workqueue(tide_release_wq);
 err_wq:
 	destroy_workqueue(tide_wq);
 	return ret;
@@ -104,8 +114,10 @@ static void __exit tide_exit(void)
 	tide_devices_remove_all();
 	unregister_netdevice_notifier(&tide_netdev_notifier);
 	ib_unregister_client(&tide_client);
-	/* Queue pairs and mirrors may have works under way yet. */
+	/* Pagers start works of queue pairs, those let go of pages. */
+	tide_mirrors_wait_gone();
 	destroy_workqueue(tide_wq);
+	destroy_workqueue(tide_release_wq);
 	rcu_barrier();
 }
 

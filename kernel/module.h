@@ -7,7 +7,10 @@
 
 #include <linux/workqueue.h>
 
-/* Runs requesters, waits for pages, and reaps leaves; unbound. */
+/* Runs requesters and reaps leaves: nothing on it waits for a process. */
 extern struct workqueue_struct *tide_wq;
+
+/* For what may have to wait for a file system: letting go of pages. */
+extern struct workqueue_struct *tide_release_wq;
 
 #endif /* TIDE_MODULE_H */

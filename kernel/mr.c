@@ -111,7 +111,9 @@ static int mr_pin(struct tide_mr *mr)
 		return PTR_ERR(mr->umem);
 
 	nr = ib_umem_num_pages(mr->umem);
-	mr->pages = kvmalloc_array(nr, sizeof(*mr->pages), GFP_KERNEL_ACCOUNT);
+	/* Beyond some size kvmalloc() warns of what is asked for. */
+	mr->pages = kvmalloc_array(nr, sizeof(*mr->pages),
+				   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!mr->pages) {
 		ib_umem_release(mr->umem);
 		return -ENOMEM;

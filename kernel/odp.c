@@ -22,6 +22,7 @@
 #include <linux/sched/mm.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
+#include <linux/userfaultfd_k.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
@@ -36,7 +37,7 @@
 #define MAX_LOST_RACES		4
 
 /* Pages looked at by one fault; those not asked for are only snapshotted. */
-#define FAULT_WINDOW		64
+#define FAULT_WINDOW		(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
 
 /* How long a leaf stays empty before it is freed. */
 #define REAP_DELAY		(HZ)
@@ -50,20 +51,30 @@
  * @mm: the address space; its memory is not kept, only the structure (M6)
  * @ref: regions, and faults under way
  * @leaves: struct tide_leaf by address >> TIDE_LEAF_SHIFT
+ * @anchor: makes the address space one that has interval notifiers.  That
+ *	takes its locks, so it is done in its own process
  * @idle: leaves that became empty
  * @reaper: frees them
+ * @wq: for pagers that wait for this address space; made for the first one
+ * @teardown: frees the mirror
  */
 struct tide_mirror {
 	struct list_head node;
 	struct mm_struct *mm;
 	refcount_t ref;
 	struct xarray leaves;
+	struct mmu_interval_notifier anchor;
 	struct llist_head idle;
 	struct delayed_work reaper;
+	struct workqueue_struct *wq;
+	struct work_struct teardown;
 };
 
 static LIST_HEAD(mirrors);
 static DEFINE_MUTEX(mirrors_lock);
+
+/* Mirrors not yet freed. */
+static atomic_t nr_mirrors = ATOMIC_INIT(0);
 
 /* For changing entries; readers stay away meanwhile. */
 static void leaf_lock(struct tide_leaf *leaf)
@@ -109,7 +120,9 @@ static void leaf_check_idle(struct tide_leaf *leaf)
 
 /*
  * Clear entries from @slot on, up to @end or until a batch of written pages
- * is full, and take note of those.  The leaf lock is held.
+ * is full, and keep those: once their entries are cleared, another
+ * invalidation of the same range has nothing to wait for.  The leaf lock is
+ * held.
  */
 static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
 			       unsigned int end, struct page **dirty,
@@ -120,9 +133,13 @@ static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
 
 		if (!entry)
 			continue;
-		if (entry & TIDE_ENTRY_DIRTY)
-			dirty[(*nr_dirty)++] =
+		if (entry & TIDE_ENTRY_DIRTY) {
+			struct page *page =
 				virt_to_page((void *)(entry & PAGE_MASK));
+
+			get_page(page);
+			dirty[(*nr_dirty)++] = page;
+		}
 		leaf->entries[slot] = 0;
 		leaf->present--;
 	}
@@ -130,9 +147,22 @@ static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
 }
 
 /*
+ * A page was written through us (M4).  Whoever invalidates it may hold its
+ * lock, or wait for who does, so this must not wait for it.
+ */
+static void dirty_invalidated(struct page *page)
+{
+	bool locked = trylock_page(page);
+
+	set_page_dirty(page);
+	if (locked)
+		unlock_page(page);
+	put_page(page);
+}
+
+/*
  * Pages are dirtied with the leaf lock dropped: a file system's locks are not
- * safe against softirqs, and this one is taken there.  The pages cannot go
- * away before we return (M4).
+ * safe against softirqs, and this one is taken there.
  */
 static bool leaf_invalidate(struct mmu_interval_notifier *notifier,
 			    const struct mmu_notifier_range *range,
@@ -160,8 +190,11 @@ static bool leaf_invalidate(struct mmu_interval_notifier *notifier,
 		leaf_unlock(leaf);
 
 		for (i = 0; i < nr_dirty; i++)
-			set_page_dirty(dirty[i]);
+			dirty_invalidated(dirty[i]);
 	} while (slot < end);
+	/* One of very many, perhaps, when a process ends. */
+	if (mmu_notifier_range_blockable(range))
+		cond_resched();
 	return true;
 }
 
@@ -169,10 +202,7 @@ static const struct mmu_interval_notifier_ops leaf_notifier_ops = {
 	.invalidate = leaf_invalidate,
 };
 
-/*
- * Empty a leaf that nobody uses any more, outside any invalidation: the pages
- * may go as soon as their entries are cleared, so hold them meanwhile.
- */
+/* Empty a leaf that nobody uses any more, outside any invalidation. */
 static void leaf_empty(struct tide_leaf *leaf)
 {
 	struct page *dirty[DIRTY_BATCH];
@@ -184,8 +214,6 @@ static void leaf_empty(struct tide_leaf *leaf)
 		leaf_lock(leaf);
 		slot = leaf_clear(leaf, slot, TIDE_LEAF_PAGES, dirty,
 				  &nr_dirty);
-		for (i = 0; i < nr_dirty; i++)
-			get_page(dirty[i]);
 		leaf_unlock(leaf);
 
 		for (i = 0; i < nr_dirty; i++) {
@@ -223,7 +251,7 @@ static void mirror_reap(struct work_struct *work)
 	struct llist_node *idle;
 	struct tide_leaf *leaf, *next;
 
-	/* tide_mirror_put() has begun, waits for us, and frees all of them. */
+	/* The teardown has begun, waits for us, and frees all of them. */
 	if (!refcount_read(&mirror->ref))
 		return;
 	idle = llist_del_all(&mirror->idle);
@@ -231,21 +259,93 @@ static void mirror_reap(struct work_struct *work)
 		reap_leaf(mirror, leaf);
 }
 
+/* Free a mirror that nobody refers to, and all its leaves. */
+static void mirror_teardown(struct work_struct *work)
+{
+	struct tide_mirror *mirror =
+		container_of(work, struct tide_mirror, teardown);
+	struct tide_leaf *leaf;
+	unsigned long index;
+
+	/* The pager that had the last reference may be at its end yet. */
+	if (mirror->wq)
+		destroy_workqueue(mirror->wq);
+	/*
+	 * A reaper that runs now was started before the reference went; one
+	 * started later, by an invalidation, does nothing.
+	 */
+	cancel_delayed_work_sync(&mirror->reaper);
+	xa_for_each(&mirror->leaves, index, leaf) {
+		leaf_empty(leaf);
+		leaf_free(leaf);
+		cond_resched();
+	}
+	cancel_delayed_work_sync(&mirror->reaper);
+	xa_destroy(&mirror->leaves);
+	mmu_interval_notifier_remove(&mirror->anchor);
+	mmdrop(mirror->mm);
+	kfree(mirror);
+	if (atomic_dec_and_test(&nr_mirrors))
+		wake_up_var(&nr_mirrors);
+}
+
+/* For the module's end: no region is left, and none will come. */
+void tide_mirrors_wait_gone(void)
+{
+	wait_var_event(&nr_mirrors, !atomic_read(&nr_mirrors));
+}
+
+static bool anchor_invalidate(struct mmu_interval_notifier *notifier,
+			      const struct mmu_notifier_range *range,
+			      unsigned long seq)
+{
+	mmu_interval_set_seq(notifier, seq);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops anchor_ops = {
+	.invalidate = anchor_invalidate,
+};
+
 static struct tide_mirror *mirror_create(struct mm_struct *mm)
 {
 	struct tide_mirror *mirror;
+	int ret;
 
-	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL);
+	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
+	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, PAGE_SIZE,
+					   &anchor_ops);
+	if (ret) {
+		kfree(mirror);
+		/* A signal keeps the kernel from taking all locks. */
+		return ERR_PTR(ret == -EINTR ? -ERESTARTNOINTR : ret);
+	}
 	mmgrab(mm);
 	mirror->mm = mm;
 	refcount_set(&mirror->ref, 1);
 	xa_init(&mirror->leaves);
 	init_llist_head(&mirror->idle);
 	INIT_DELAYED_WORK(&mirror->reaper, mirror_reap);
-	list_add(&mirror->node, &mirrors);
+	INIT_WORK(&mirror->teardown, mirror_teardown);
+	atomic_inc(&nr_mirrors);
 	return mirror;
+}
+
+/* One more reference to the mirror of @mm; NULL if there is none. */
+static struct tide_mirror *mirror_find(struct mm_struct *mm)
+{
+	struct tide_mirror *mirror;
+
+	lockdep_assert_held(&mirrors_lock);
+	list_for_each_entry(mirror, &mirrors, node) {
+		if (mirror->mm == mm) {
+			refcount_inc(&mirror->ref);
+			return mirror;
+		}
+	}
+	return NULL;
 }
 
 /**
@@ -253,23 +353,66 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
  *
  * Context: process; sleeps.
  *
- * Return: the mirror with a reference, or ERR_PTR(-ENOMEM).
+ * Return: the mirror with a reference, or an ERR_PTR() of -ENOMEM or
+ * -ERESTARTNOINTR.
  */
 struct tide_mirror *tide_mirror_get_current(void)
 {
-	struct tide_mirror *mirror;
+	struct tide_mirror *mirror, *found;
 
 	mutex_lock(&mirrors_lock);
-	list_for_each_entry(mirror, &mirrors, node) {
-		if (mirror->mm == current->mm) {
-			refcount_inc(&mirror->ref);
-			goto out;
-		}
-	}
-	mirror = mirror_create(current->mm);
-out:
+	mirror = mirror_find(current->mm);
 	mutex_unlock(&mirrors_lock);
-	return mirror;
+	if (mirror)
+		return mirror;
+
+	/* Not under the lock: this waits for the process's own mmap lock. */
+	mirror = mirror_create(current->mm);
+	if (IS_ERR(mirror))
+		return mirror;
+	mutex_lock(&mirrors_lock);
+	found = mirror_find(current->mm);
+	if (!found)
+		list_add(&mirror->node, &mirrors);
+	mutex_unlock(&mirrors_lock);
+	if (!found)
+		return mirror;
+	queue_work(tide_release_wq, &mirror->teardown);
+	return found;
+}
+
+/* Whether it mirrors the caller's address space. */
+bool tide_mirror_is_current(const struct tide_mirror *mirror)
+{
+	return mirror->mm == current->mm;
+}
+
+/**
+ * tide_mirror_queue - run a work that waits for this address space
+ * @mirror: the mirror, to which the work has a reference
+ * @work: the work
+ *
+ * Context: process; sleeps for memory.
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int tide_mirror_queue(struct tide_mirror *mirror, struct work_struct *work)
+{
+	struct workqueue_struct *wq = smp_load_acquire(&mirror->wq);
+
+	if (!wq) {
+		mutex_lock(&mirrors_lock);
+		wq = mirror->wq;
+		if (!wq) {
+			wq = alloc_workqueue("tide-pager", WQ_UNBOUND, 0);
+			smp_store_release(&mirror->wq, wq);
+		}
+		mutex_unlock(&mirrors_lock);
+	}
+	if (!wq)
+		return -ENOMEM;
+	queue_work(wq, work);
+	return 0;
 }
 
 /* One more reference, for one who has one. */
@@ -283,31 +426,18 @@ struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror)
  * tide_mirror_put - drop a reference
  * @mirror: the mirror
  *
- * Context: process; the last one sleeps.
+ * What is left of a mirror goes later: it may be large, its pages may be
+ * another process's, and some of them locked (M6).
+ *
+ * Context: process.
  */
 void tide_mirror_put(struct tide_mirror *mirror)
 {
-	struct tide_leaf *leaf;
-	unsigned long index;
-
 	if (!refcount_dec_and_mutex_lock(&mirror->ref, &mirrors_lock))
 		return;
 	list_del(&mirror->node);
 	mutex_unlock(&mirrors_lock);
-
-	/*
-	 * A reaper that runs now was started before the reference went; one
-	 * started later, by an invalidation, does nothing.
-	 */
-	cancel_delayed_work_sync(&mirror->reaper);
-	xa_for_each(&mirror->leaves, index, leaf) {
-		leaf_empty(leaf);
-		leaf_free(leaf);
-	}
-	cancel_delayed_work_sync(&mirror->reaper);
-	xa_destroy(&mirror->leaves);
-	mmdrop(mirror->mm);
-	kfree(mirror);
+	queue_work(tide_release_wq, &mirror->teardown);
 }
 
 /**
@@ -339,6 +469,8 @@ static struct tide_leaf *leaf_create(struct tide_mirror *mirror,
 	if (!leaf->entries)
 		goto err_leaf;
 	leaf->mirror = mirror;
+	/* Its notifier works before it is in the mirror, or if it never is. */
+	leaf->idle = true;
 	rwlock_init(&leaf->lock);
 	refcount_set(&leaf->ref, 2);
 
@@ -378,8 +510,12 @@ static struct tide_leaf *leaf_get(struct tide_mirror *mirror, unsigned long va)
 			return leaf;
 		ret = xa_insert(&mirror->leaves, va >> TIDE_LEAF_SHIFT, leaf,
 				GFP_KERNEL);
-		if (!ret)
+		if (!ret) {
+			leaf_lock(leaf);
+			leaf->idle = false;
+			leaf_unlock(leaf);
 			return leaf;
+		}
 		leaf_free(leaf);
 		if (ret != -EBUSY)
 			return ERR_PTR(ret);
@@ -446,14 +582,14 @@ static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
 /*
  * How many of @len bytes lie in one mapping whose faults wait for nothing but
  * memory.  A file's pages may come from a server that never answers, FUSE's
- * from a process.  The mmap lock is held.
+ * and userfaultfd's from a process.  The mmap lock is held.
  */
 static unsigned long prompt_bytes(struct mm_struct *mm, unsigned long va,
 				  unsigned long len)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, va);
 
-	if (!vma)
+	if (!vma || userfaultfd_armed(vma))
 		return 0;
 	if (!vma_is_anonymous(vma) && !is_vm_hugetlb_page(vma) &&
 	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
@@ -483,6 +619,35 @@ static int make_pages(struct tide_leaf *leaf, const struct tide_fault *fault,
 	return hmm_range_fault(&wanted);
 }
 
+/* get_user_pages() writes to no shadow stack, nor do we. */
+static void spare_shadow_stacks(struct mm_struct *mm, struct hmm_range *window)
+{
+	VMA_ITERATOR(vmas, mm, window->start);
+	struct vm_area_struct *vma;
+	unsigned long va, end;
+
+	for_each_vma_range(vmas, vma, window->end) {
+		if (!(vma->vm_flags & TIDE_VM_SHADOW_STACK))
+			continue;
+		va = max(vma->vm_start, window->start);
+		end = min(vma->vm_end, window->end);
+		for (; va < end; va += PAGE_SIZE)
+			window->hmm_pfns[(va - window->start) >> PAGE_SHIFT] &=
+				~HMM_PFN_WRITE;
+	}
+}
+
+/*
+ * Doorbells wait for no other thread's mapping and unmapping, which may wait
+ * for anything; pagers do, and can be killed.
+ */
+static int lock_mm(struct mm_struct *mm, bool wait)
+{
+	if (wait)
+		return mmap_read_lock_killable(mm);
+	return mmap_read_trylock(mm) ? 0 : -EFAULT;
+}
+
 /*
  * One attempt to make the pages wanted and to look at those around them;
  * -EBUSY when an invalidation came between.  These are two steps, because
@@ -490,7 +655,7 @@ static int make_pages(struct tide_leaf *leaf, const struct tide_fault *fault,
  * its range.
  */
 static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
-		      struct hmm_range *window)
+		      struct hmm_range *window, bool wait)
 {
 	unsigned long need = TIDE_ENTRY_READ |
 			     (fault->write ? TIDE_ENTRY_WRITE : 0);
@@ -498,10 +663,14 @@ static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
 	int ret;
 
 	window->notifier_seq = mmu_interval_read_begin(&leaf->notifier);
-	mmap_read_lock(mm);
+	ret = lock_mm(mm, wait);
+	if (ret)
+		return ret;
 	ret = make_pages(leaf, fault, window);
 	if (!ret)
 		ret = hmm_range_fault(window);
+	if (!ret)
+		spare_shadow_stacks(mm, window);
 	mmap_read_unlock(mm);
 	if (ret)
 		return ret;
@@ -519,7 +688,8 @@ static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
 	return ret;
 }
 
-static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
+static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
+			bool wait)
 {
 	const unsigned long size = FAULT_WINDOW << PAGE_SHIFT;
 	unsigned long start = round_down(fault->va, size);
@@ -534,24 +704,25 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault)
 	int ret = -EBUSY;
 
 	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++)
-		ret = leaf_fault(leaf, fault, &window);
+		ret = leaf_fault(leaf, fault, &window, wait);
 	return ret;
 }
 
 /**
  * tide_odp_fault - bring missing pages into the mirror
  * @fault: which
+ * @wait: wait for whoever changes the address space
  *
- * Brings in at least the first page.  Does not wait for anybody: not for a
- * file system, not for a userfaultfd handler.  What needs that fails as what
- * is not there at all does; tide_odp_hold() can tell them apart.
+ * Brings in at least the first page.  Does not wait for a file system, nor
+ * for a userfaultfd handler.  What needs that fails as what is not there at
+ * all does; tide_odp_hold() can tell them apart.
  *
  * Context: process, no locks; sleeps.
  *
  * Return: 0; -EBUSY when invalidations won too often; -EPERM for writing what
- * is read-only; -EFAULT; -ENOMEM.
+ * is read-only; -EFAULT; -ENOMEM; with @wait -EINTR.
  */
-int tide_odp_fault(const struct tide_fault *fault)
+int tide_odp_fault(const struct tide_fault *fault, bool wait)
 {
 	struct mm_struct *mm = fault->mirror->mm;
 	struct tide_leaf *leaf;
@@ -564,7 +735,7 @@ int tide_odp_fault(const struct tide_fault *fault)
 		ret = PTR_ERR(leaf);
 		goto out;
 	}
-	ret = fault_window(leaf, fault);
+	ret = fault_window(leaf, fault, wait);
 	leaf_put(leaf);
 out:
 	mmput_async(mm);
@@ -578,7 +749,8 @@ static long pin_pages(struct mm_struct *mm, unsigned long start,
 	int locked = 1;
 	long nr = 0;
 
-	mmap_read_lock(mm);
+	if (lock_mm(mm, wait))
+		return 0;
 	if (!wait)
 		len = prompt_bytes(mm, start, len);
 	len = min(len, TIDE_HOLD_PAGES * PAGE_SIZE);
@@ -626,15 +798,57 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 	return 0;
 }
 
+struct late_release {
+	struct work_struct work;
+	unsigned int nr;
+	struct page *pages[TIDE_HOLD_PAGES];
+};
+
+static void release_late(struct work_struct *work)
+{
+	struct late_release *late =
+		container_of(work, struct late_release, work);
+
+	unpin_user_pages_dirty_lock(late->pages, late->nr, true);
+	kfree(late);
+}
+
+/* Whether a written page could be dirtied without waiting for its lock. */
+static bool dirtied(struct page *page)
+{
+	if (PageDirty(page))
+		return true;
+	if (!trylock_page(page))
+		return false;
+	set_page_dirty(page);
+	unlock_page(page);
+	return true;
+}
+
 /**
  * tide_odp_release - let go of what tide_odp_hold() pinned, if anything
  * @hold: the pages
  *
- * Context: process, no locks; sleeps.
+ * Context: process, no locks; sleeps for memory only.
  */
 void tide_odp_release(struct tide_hold *hold)
 {
-	if (hold->nr)
-		unpin_user_pages_dirty_lock(hold->pages, hold->nr, hold->write);
+	struct late_release *late;
+	unsigned int i, nr = 0;
+
+	for (i = 0; i < hold->nr; i++) {
+		if (hold->write && !dirtied(hold->pages[i]))
+			hold->pages[nr++] = hold->pages[i];
+		else
+			unpin_user_page(hold->pages[i]);
+	}
 	hold->nr = 0;
+	if (!nr)
+		return;
+
+	late = kmalloc(sizeof(*late), GFP_KERNEL | __GFP_NOFAIL);
+	INIT_WORK(&late->work, release_late);
+	late->nr = nr;
+	memcpy(late->pages, hold->pages, nr * sizeof(*late->pages));
+	queue_work(tide_release_wq, &late->work);
 }

@@ -41,7 +41,7 @@ struct tide_mirror;
  *	Two leaves are locked in the order of their addresses in memory
  * @writers: who holds or waits for @lock to change entries
  * @present: entries that are not zero; under @lock
- * @idle: on the mirror's list of leaves to look at, or out of the mirror;
+ * @idle: on the mirror's list of leaves to look at, or not in the mirror;
  *	under @lock
  * @ref: one for the mirror, one for each fault under way
  * @entries: a page of them
@@ -95,14 +95,17 @@ struct tide_hold {
 	void *kaddr[TIDE_HOLD_PAGES];
 };
 
+void tide_mirrors_wait_gone(void);
 struct tide_mirror *tide_mirror_get_current(void);
+bool tide_mirror_is_current(const struct tide_mirror *mirror);
+int tide_mirror_queue(struct tide_mirror *mirror, struct work_struct *work);
 struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror);
 void tide_mirror_put(struct tide_mirror *mirror);
 
 struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
 				   unsigned long va);
 
-int tide_odp_fault(const struct tide_fault *fault);
+int tide_odp_fault(const struct tide_fault *fault, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait);
 void tide_odp_release(struct tide_hold *hold);

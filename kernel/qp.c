@@ -73,6 +73,8 @@ void tide_qp_put(struct tide_qp *qp)
 {
 	if (!refcount_dec_and_test(&qp->ref))
 		return;
+	WARN_ON(qp->req.pager || qp->req.hold[TIDE_DST].nr ||
+		qp->req.hold[TIDE_SRC].nr);
 	tide_ring_destroy(&qp->req.sq);
 	tide_ring_destroy(&qp->resp.rq);
 	kfree_rcu(qp, rcu);

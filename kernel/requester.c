@@ -7,12 +7,11 @@
  * goes.  A queue that has to wait for something is simply not run until a
  * doorbell, a timer, a peer or a pager kicks it.
  */
-#include <linux/sched/signal.h>
-#include <linux/slab.h>
 #include <linux/wait_bit.h>
 
 #include "local.h"
 #include "module.h"
+#include "pager.h"
 #include "requester.h"
 #include "responder.h"
 #include "sg.h"
@@ -29,50 +28,11 @@
 #define BUDGET		(4 << 20)
 #define REQUEST_COST	4096
 
-/*
- * How old the pin of one side may get while a pager waits for the other.  It
- * has to last for some time, or two sides that both need pagers would undo
- * each other's work for ever (M3); but not so long that the copy goes to
- * memory which the process gave up long ago.
- */
-#define MAX_HOLD_AGE	(HZ / 10)
-
 /* Faults in a row for the same bytes before they are pinned (M3). */
 #define MAX_LOST	4
 
 /* RNR retry count that means forever (IBTA 9.7.5.2.8). */
 #define RNR_RETRY_FOREVER	7
-
-/**
- * struct tide_pager - a wait for pages that somebody else has to provide
- * @work: does the waiting
- * @ref: the requester's, and the work's
- * @qp: whom to kick afterwards
- * @started: when, in jiffies
- * @fault: the pages
- * @hold: the pages again, pinned, if they could be had; valid once @done
- * @done: the wait is over
- * @lock: covers @task and @cancelled
- * @task: who waits, while it does
- * @cancelled: nobody is interested any more
- *
- * The wait may be for a process that never does its part, and meanwhile keeps
- * the address space, the rings mapped in it, and so all that a process has
- * left behind.  So whoever drops a pager ends its wait, by the only thing that
- * ends a page fault: a signal that kills.
- */
-struct tide_pager {
-	struct work_struct work;
-	refcount_t ref;
-	struct tide_qp *qp;
-	unsigned long started;
-	struct tide_fault fault;
-	struct tide_hold hold;
-	bool done;
-	spinlock_t lock;
-	struct task_struct *task;
-	bool cancelled;
-};
 
 static const struct {
 	enum ib_wc_status status;
@@ -105,90 +65,50 @@ static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
 	}
 }
 
-/* Context: process, no locks; sleeps. */
-static void pager_put(struct tide_pager *pager)
-{
-	if (!refcount_dec_and_test(&pager->ref))
-		return;
-	tide_odp_release(&pager->hold);
-	tide_mirror_put(pager->fault.mirror);
-	kfree(pager);
-}
-
-/* Say who may be killed from now on; false when it is too late for that. */
-static bool pager_may_wait(struct tide_pager *pager, struct task_struct *task)
-{
-	bool may;
-
-	spin_lock(&pager->lock);
-	pager->task = task;
-	may = !pager->cancelled;
-	spin_unlock(&pager->lock);
-	return may;
-}
-
-static void pager_cancel(struct tide_pager *pager)
-{
-	spin_lock(&pager->lock);
-	pager->cancelled = true;
-	if (pager->task)
-		send_sig(SIGKILL, pager->task, 1);
-	spin_unlock(&pager->lock);
-}
-
-static void pager_wait(struct work_struct *work)
-{
-	struct tide_pager *pager = container_of(work, struct tide_pager, work);
-	struct tide_qp *qp = pager->qp;
-
-	allow_kernel_signal(SIGKILL);
-	if (pager_may_wait(pager, current)) {
-		tide_odp_hold(&pager->fault, &pager->hold, true);
-		pager_may_wait(pager, NULL);
-	}
-	disallow_signal(SIGKILL);
-	flush_signals(current);
-	smp_store_release(&pager->done, true);
-	pager_put(pager);
-	tide_req_kick(qp);
-	tide_qp_put(qp);
-}
-
-/* Leave the waiting to a pager. */
-static int pager_start(struct tide_qp *qp, const struct tide_fault *fault)
-{
-	struct tide_pager *pager;
-
-	pager = kzalloc(sizeof(*pager), GFP_KERNEL);
-	if (!pager)
-		return -ENOMEM;
-	INIT_WORK(&pager->work, pager_wait);
-	refcount_set(&pager->ref, 2);
-	spin_lock_init(&pager->lock);
-	tide_qp_get(qp);
-	pager->qp = qp;
-	pager->started = jiffies;
-	pager->fault = *fault;
-	tide_mirror_ref(fault->mirror);
-	qp->req.pager = pager;
-	tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
-	queue_work(tide_wq, &pager->work);
-	return 0;
-}
-
 static void release_holds(struct tide_requester *req)
 {
 	tide_odp_release(&req->hold[TIDE_DST]);
 	tide_odp_release(&req->hold[TIDE_SRC]);
 }
 
+/*
+ * Have the timer fire when the next thing is due: the end of a wait, or the
+ * end of a pin's time.
+ */
+static void arm_timer(struct tide_requester *req)
+{
+	unsigned long held_until, due = 0;
+
+	if (req->wait != TIDE_WAIT_NONE)
+		due = req->deadline;
+	if (req->pager && (req->hold[TIDE_DST].nr || req->hold[TIDE_SRC].nr)) {
+		held_until = tide_pager_started(req->pager) +
+			     TIDE_MAX_HOLD_AGE + 1;
+		if (!due || time_before(held_until, due))
+			due = held_until;
+	}
+	if (due)
+		mod_timer(&req->timer, due);
+}
+
 static void pager_drop(struct tide_requester *req)
 {
-	if (!req->pager)
-		return;
-	pager_cancel(req->pager);
-	pager_put(req->pager);
+	if (req->pager)
+		tide_pager_drop(req->pager);
 	req->pager = NULL;
+}
+
+/*
+ * What one side has pinned, while a pager works for the other, has to last for
+ * some time, or two sides that both need pagers would undo each other's work
+ * for ever (M3); but not so long that the copy goes to memory which the
+ * process gave up long ago, or that it cannot be moved.
+ */
+static void expire_holds(struct tide_requester *req)
+{
+	if (time_after(jiffies, tide_pager_started(req->pager) +
+				TIDE_MAX_HOLD_AGE))
+		release_holds(req);
 }
 
 /*
@@ -199,24 +119,19 @@ static void pager_drop(struct tide_requester *req)
 static bool pager_pending(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
-	struct tide_pager *pager = req->pager;
 	enum tide_side_index side = req->stop.side;
 
-	if (!pager)
+	if (!req->pager)
 		return false;
-	if (!smp_load_acquire(&pager->done)) {
-		if (!tide_local_is_remote(req, side) ||
-		    tide_local_is_connected(qp))
-			return true;
-		pager_drop(req);
-		return false;
+	expire_holds(req);
+	if (tide_pager_is_done(req->pager)) {
+		if (tide_pager_take(req->pager, &req->hold[side]))
+			req->page_error = side;
+	} else if (!tide_local_is_remote(req, side) ||
+		   tide_local_is_connected(qp)) {
+		arm_timer(req);
+		return true;
 	}
-	if (time_after(jiffies, pager->started + MAX_HOLD_AGE))
-		release_holds(req);
-	if (pager->hold.nr)
-		swap(req->hold[side], pager->hold);
-	else
-		req->page_error = side;
 	pager_drop(req);
 	return false;
 }
@@ -500,11 +415,13 @@ static bool req_wait(struct tide_qp *qp, enum tide_wait wait)
 	struct tide_requester *req = &qp->req;
 	u64 ns;
 
-	if (req->wait == wait)
+	release_holds(req);
+	if (req->wait == wait) {
+		arm_timer(req);
 		return !req->deadline || time_before(jiffies, req->deadline);
+	}
 
 	stop_waiting(req);
-	release_holds(req);
 	ns = wait_ns(qp, wait);
 	if (!wait_is_endless(qp, wait) && !ns)
 		return false;
@@ -512,11 +429,31 @@ static bool req_wait(struct tide_qp *qp, enum tide_wait wait)
 	req->deadline = 0;
 	if (!wait_is_endless(qp, wait)) {
 		req->deadline = (jiffies + nsecs_to_jiffies(ns) + 1) ?: 1;
-		mod_timer(&req->timer, req->deadline);
+		arm_timer(req);
 	}
 	if (wait == TIDE_WAIT_RNR)
 		tide_count(qp, TIDE_CNT_RNR_WAITS, 1);
 	return true;
+}
+
+/*
+ * Bring in pages of the caller's own process, or of one it does not have to
+ * wait for; -EBUSY and -EFAULT are to be left to a pager.
+ */
+static int page_in_here(struct tide_qp *qp, const struct tide_fault *fault,
+			struct tide_hold *hold, bool pin)
+{
+	int ret = -EBUSY;
+
+	if (!tide_mirror_is_current(fault->mirror))
+		return -EFAULT;
+	if (!pin)
+		ret = tide_odp_fault(fault, false);
+	if (ret == -EBUSY) {
+		tide_odp_release(hold);
+		ret = tide_odp_hold(fault, hold, false);
+	}
+	return ret;
 }
 
 /* Bring in the pages that the last step lacked.  Sleeps. */
@@ -525,19 +462,19 @@ static void req_page_in(struct tide_qp *qp)
 	struct tide_requester *req = &qp->req;
 	struct tide_fault *fault = &req->stop.fault;
 	enum tide_side_index side = req->stop.side;
-	int ret = -EBUSY;
+	bool pin = req->lost++ >= MAX_LOST;
+	struct tide_pager *pager;
+	int ret;
 
-	if (req->lost++ < MAX_LOST) {
-		tide_count(qp, TIDE_CNT_PAGE_FAULTS, 1);
-		ret = tide_odp_fault(fault);
+	tide_count(qp, pin ? TIDE_CNT_FALLBACK_PINS : TIDE_CNT_PAGE_FAULTS, 1);
+	ret = page_in_here(qp, fault, &req->hold[side], pin);
+	if (ret == -EBUSY || ret == -EFAULT) {
+		tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
+		pager = tide_pager_start(qp, fault, pin);
+		ret = PTR_ERR_OR_ZERO(pager);
+		if (!ret)
+			req->pager = pager;
 	}
-	if (ret == -EBUSY) {
-		tide_count(qp, TIDE_CNT_FALLBACK_PINS, 1);
-		tide_odp_release(&req->hold[side]);
-		ret = tide_odp_hold(fault, &req->hold[side], false);
-	}
-	if (ret == -EFAULT)
-		ret = pager_start(qp, fault);
 	if (ret)
 		req->page_error = side;
 	tide_mirror_put(fault->mirror);
@@ -570,6 +507,7 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 		req_progressed(req);
 		return true;
 	case TIDE_FAULT:
+		stop_waiting(req);
 		req_page_in(qp);
 		return true;
 	case TIDE_RNR:
@@ -591,21 +529,20 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 }
 
 /* Run the queue until it is idle or waits; true when the budget ended it. */
-static bool req_run(struct tide_qp *qp)
+static bool req_run(struct tide_qp *qp, s64 *budget)
 {
 	struct tide_requester *req = &qp->req;
-	s64 budget = BUDGET;
 
 	while (req_next(qp)) {
 		u32 done = req->done;
 		enum tide_verdict verdict = req_step(qp);
 
-		budget -= max(req->done, done) - done;
+		*budget -= max(req->done, done) - done;
 		if (!req_follow(qp, verdict))
 			return false;
 		if (!req->busy)
-			budget -= REQUEST_COST;
-		if (budget < 0)
+			*budget -= REQUEST_COST;
+		if (*budget < 0)
 			return true;
 	}
 	return false;
@@ -632,11 +569,12 @@ static bool run_end(atomic_t *run)
 static void req_enter(struct tide_qp *qp)
 {
 	atomic_t *run = &qp->req.run;
+	s64 budget = BUDGET;
 
 	if (!run_begin(run))
 		return;
 	do {
-		if (req_run(qp)) {
+		if (req_run(qp, &budget)) {
 			atomic_xchg(run, 0);
 			tide_req_kick(qp);
 			break;
@@ -755,9 +693,9 @@ void tide_req_shutdown(struct tide_qp *qp)
 	while (smp_load_acquire(&req->stepping))
 		cond_resched();
 	/*
-	 * Nothing but a pager has anything to give back.  One that is started
-	 * meanwhile is dropped by who started it.
+	 * Only an operation under way has a pager or pins to give back.  A
+	 * runner that begins one meanwhile drops it by itself.
 	 */
-	if (READ_ONCE(req->pager))
+	if (READ_ONCE(req->busy))
 		tide_req_kick(qp);
 }

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * pager.c - bringing in pages on a requester's behalf.
+ *
+ * A thread that rings a doorbell waits for nothing but its own process: not
+ * for another one's mmap lock and invalidations, not for a file system, not
+ * for a userfaultfd handler.  Pagers wait for all of these.  They run on a
+ * workqueue of the address space that they wait for, so that those whose
+ * waits do not end hold up nobody but each other.
+ */
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+
+#include "pager.h"
+#include "qp.h"
+#include "requester.h"
+
+/**
+ * struct tide_pager - a wait for pages
+ * @work: does the waiting
+ * @ref: the requester's, and the work's
+ * @qp: whom to run afterwards
+ * @started: when, in jiffies
+ * @fault: the pages
+ * @pin: to be pinned, not only brought in
+ * @ret: what came of it; valid once @done
+ * @hold: the pages again, if they were pinned; valid once @done
+ * @done: the wait is over
+ * @lock: covers @task and @cancelled
+ * @task: who waits, while it does
+ * @cancelled: nobody is interested any more
+ *
+ * The wait may be for a process that never does its part, and meanwhile keeps
+ * the address space, the rings mapped in it, and so all that a process has
+ * left behind.  So whoever drops a pager ends its wait, by the only thing that
+ * ends a page fault: a signal that kills.
+ */
+struct tide_pager {
+	struct work_struct work;
+	refcount_t ref;
+	struct tide_qp *qp;
+	unsigned long started;
+	struct tide_fault fault;
+	bool pin;
+	int ret;
+	struct tide_hold hold;
+	bool done;
+	spinlock_t lock;
+	struct task_struct *task;
+	bool cancelled;
+};
+
+static void pager_put(struct tide_pager *pager)
+{
+	if (!refcount_dec_and_test(&pager->ref))
+		return;
+	tide_odp_release(&pager->hold);
+	tide_mirror_put(pager->fault.mirror);
+	kfree(pager);
+}
+
+/* Say who may be killed from now on; false when it is too late for that. */
+static bool pager_may_wait(struct tide_pager *pager, struct task_struct *task)
+{
+	bool may;
+
+	spin_lock(&pager->lock);
+	pager->task = task;
+	may = !pager->cancelled;
+	spin_unlock(&pager->lock);
+	return may;
+}
+
+static int bring_in(struct tide_pager *pager)
+{
+	int ret = -EBUSY;
+
+	if (!pager->pin)
+		ret = tide_odp_fault(&pager->fault, true);
+	if (ret == -EBUSY || ret == -EFAULT)
+		ret = tide_odp_hold(&pager->fault, &pager->hold, true);
+	return ret;
+}
+
+static void pager_run(struct work_struct *work)
+{
+	struct tide_pager *pager = container_of(work, struct tide_pager, work);
+	struct tide_qp *qp = pager->qp;
+
+	pager->ret = -EFAULT;
+	allow_kernel_signal(SIGKILL);
+	if (pager_may_wait(pager, current)) {
+		pager->ret = bring_in(pager);
+		pager_may_wait(pager, NULL);
+	}
+	disallow_signal(SIGKILL);
+	flush_signals(current);
+	smp_store_release(&pager->done, true);
+	pager_put(pager);
+	tide_req_doorbell(qp);
+	tide_qp_put(qp);
+}
+
+/**
+ * tide_pager_start - have pages brought in
+ * @qp: the queue pair, which is run when that is done
+ * @fault: the pages
+ * @pin: pin them, for the next copy
+ *
+ * Context: process, no locks; sleeps for memory only.
+ *
+ * Return: the pager, for tide_pager_drop(); or ERR_PTR(-ENOMEM).
+ */
+struct tide_pager *tide_pager_start(struct tide_qp *qp,
+				    const struct tide_fault *fault, bool pin)
+{
+	struct tide_pager *pager;
+	int ret;
+
+	pager = kzalloc(sizeof(*pager), GFP_KERNEL);
+	if (!pager)
+		return ERR_PTR(-ENOMEM);
+	INIT_WORK(&pager->work, pager_run);
+	refcount_set(&pager->ref, 2);
+	spin_lock_init(&pager->lock);
+	pager->qp = qp;
+	pager->started = jiffies;
+	pager->fault = *fault;
+	pager->pin = pin;
+
+	tide_qp_get(qp);
+	tide_mirror_ref(fault->mirror);
+	ret = tide_mirror_queue(fault->mirror, &pager->work);
+	if (ret) {
+		tide_mirror_put(fault->mirror);
+		tide_qp_put(qp);
+		kfree(pager);
+		return ERR_PTR(ret);
+	}
+	return pager;
+}
+
+/**
+ * tide_pager_drop - be interested in a pager no more
+ * @pager: the pager; if it is still at it, its wait ends
+ *
+ * Context: process, no locks.
+ */
+void tide_pager_drop(struct tide_pager *pager)
+{
+	spin_lock(&pager->lock);
+	pager->cancelled = true;
+	if (pager->task)
+		send_sig(SIGKILL, pager->task, 1);
+	spin_unlock(&pager->lock);
+	pager_put(pager);
+}
+
+bool tide_pager_is_done(struct tide_pager *pager)
+{
+	return smp_load_acquire(&pager->done);
+}
+
+/* When it was started, in jiffies. */
+unsigned long tide_pager_started(const struct tide_pager *pager)
+{
+	return pager->started;
+}
+
+/**
+ * tide_pager_take - what came of it
+ * @pager: a pager that is done
+ * @hold: becomes what it has pinned, if anything
+ *
+ * Return: 0 or a negative errno.
+ */
+int tide_pager_take(struct tide_pager *pager, struct tide_hold *hold)
+{
+	if (pager->hold.nr)
+		swap(*hold, pager->hold);
+	return pager->ret;
+}
