@@ -78,6 +78,17 @@ static inline bool tide_core_dispatches_port_events(void)
 #define tide_reg_user_mr_has_dmah()	(dmah != NULL)
 #endif
 
+/* 6.3 hid the flags. */
+static inline void tide_vm_flags_set(struct vm_area_struct *vma,
+				     unsigned long flags)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+	vma->vm_flags |= flags;
+#else
+	vm_flags_set(vma, flags);
+#endif
+}
+
 /* 6.6 brought shadow stacks. */
 #ifdef VM_SHADOW_STACK
 #define TIDE_VM_SHADOW_STACK	VM_SHADOW_STACK

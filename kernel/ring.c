@@ -5,13 +5,14 @@
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
+#include "compat.h"
 #include "ring.h"
 
 /**
  * struct tide_ring_mem - memory of a ring
  * @ref: one for the ring, one for the entry in the context's table of
  *	mappings, which an mmap() under way keeps alive
- * @vaddr: the memory, from vmalloc_user()
+ * @vaddr: the memory, from vmalloc
  * @size: bytes, whole pages
  * @entry: in the context's table
  * @published: whether @entry is in the table
@@ -50,12 +51,13 @@ int tide_ring_init(struct tide_ring *ring, u32 entries, u32 entry_size)
 	u32 stride = ALIGN(entry_size, 16);
 	struct tide_ring_mem *mem;
 
-	mem = kzalloc(sizeof(*mem), GFP_KERNEL);
+	mem = kzalloc(sizeof(*mem), GFP_KERNEL_ACCOUNT);
 	if (!mem)
 		return -ENOMEM;
 	kref_init(&mem->ref);
 	mem->size = PAGE_ALIGN(TIDE_RING_ENTRIES + (size_t)count * stride);
-	mem->vaddr = vmalloc_user(mem->size);
+	/* vmalloc_user() would leave it unaccounted. */
+	mem->vaddr = __vmalloc(mem->size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 	if (!mem->vaddr) {
 		kfree(mem);
 		return -ENOMEM;
@@ -119,6 +121,19 @@ void tide_ring_unpublish(struct tide_ring *ring)
 	rdma_user_mmap_entry_remove(&ring->mem->entry);
 }
 
+static int map_memory(struct vm_area_struct *vma, void *vaddr)
+{
+	unsigned long va;
+	int ret = 0;
+
+	tide_vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
+	for (va = vma->vm_start; va < vma->vm_end && !ret; va += PAGE_SIZE) {
+		ret = vm_insert_page(vma, va, vmalloc_to_page(vaddr));
+		vaddr += PAGE_SIZE;
+	}
+	return ret;
+}
+
 /* The mmap operation of the device. */
 int tide_ring_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma)
 {
@@ -133,7 +148,7 @@ int tide_ring_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma)
 
 	/* A private copy would be written to and never read. */
 	if (vma->vm_flags & VM_SHARED)
-		ret = remap_vmalloc_range(vma, mem->vaddr, 0);
+		ret = map_memory(vma, mem->vaddr);
 	rdma_user_mmap_entry_put(entry);
 	return ret;
 }
