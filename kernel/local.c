@@ -8,12 +8,15 @@
 
 /*
  * Whether two queue pairs are connected to each other.  The peer's lock is
- * held; the requester's addresses do not change while it sends.
+ * held.  No sequence number is counted here, but both sides have to mean the
+ * same connection: a queue pair that was reset and connected anew has others,
+ * as has whoever got a number that was somebody else's.
  */
 static bool connected(const struct tide_qp *qp, const struct tide_qp *peer)
 {
 	return peer->ibqp && tide_qp_may_receive(peer) &&
 	       peer->attr.dest_qp_num == qp->qpn &&
+	       peer->attr.rq_psn == qp->attr.sq_psn &&
 	       peer->net_cookie == qp->net_cookie &&
 	       !memcmp(&peer->sgid, &qp->dgid, sizeof(qp->dgid)) &&
 	       !memcmp(&peer->dgid, &qp->sgid, sizeof(qp->sgid));

@@ -22,6 +22,8 @@ static DEFINE_XARRAY(regions);
 static siphash_key_t key_secret;
 static atomic_t key_counter = ATOMIC_INIT(0);
 
+#define MAX_KEY_TRIES	1000
+
 static u32 key_prf(const void *secret, u32 value, u32 round)
 {
 	return siphash_2u32(value, round, secret);
@@ -30,10 +32,11 @@ static u32 key_prf(const void *secret, u32 value, u32 round)
 /* Put @mr where its key will be found; gives it the key. */
 static int mr_assign_key(struct tide_mr *mr)
 {
+	unsigned int tries = MAX_KEY_TRIES;
 	u32 key;
 	int ret;
 
-	/* At most max_mr of the indices are taken: a few tries suffice. */
+	/* Unless nearly all of the indices are taken, a few tries suffice. */
 	do {
 		key = tide_key_make(atomic_inc_return(&key_counter), key_prf,
 				    &key_secret);
@@ -41,8 +44,8 @@ static int mr_assign_key(struct tide_mr *mr)
 		mr->ibmr.rkey = key;
 		ret = xa_insert(&regions, key >> TIDE_KEY_TAG_BITS, mr,
 				GFP_KERNEL);
-	} while (ret == -EBUSY);
-	return ret;
+	} while (ret == -EBUSY && --tries);
+	return ret == -EBUSY ? -ENOMEM : ret;
 }
 
 static bool mr_check(const struct tide_mr *mr, u32 key, u64 pd_id, u64 addr,

@@ -71,7 +71,7 @@ static bool pager_may_wait(struct tide_pager *pager, struct task_struct *task)
 	return may;
 }
 
-static int bring_in(struct tide_pager *pager)
+static int try_bring_in(struct tide_pager *pager)
 {
 	int ret = -EBUSY;
 
@@ -79,6 +79,18 @@ static int bring_in(struct tide_pager *pager)
 		ret = tide_odp_fault(&pager->fault, true);
 	if (ret == -EBUSY || ret == -EFAULT)
 		ret = tide_odp_hold(&pager->fault, &pager->hold, true);
+	return ret;
+}
+
+/* That there is no memory is not the fault of who has given access to it. */
+static int bring_in(struct tide_pager *pager)
+{
+	int ret;
+
+	while ((ret = try_bring_in(pager)) == -ENOMEM) {
+		if (schedule_timeout_killable(TIDE_MEMORY_PAUSE))
+			return -EINTR;
+	}
 	return ret;
 }
 

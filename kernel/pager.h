@@ -14,6 +14,9 @@ struct tide_qp;
 /* How old what one side holds may get while a pager works for the other. */
 #define TIDE_MAX_HOLD_AGE	(HZ / 10)
 
+/* Before what failed for want of memory is tried again. */
+#define TIDE_MEMORY_PAUSE	(HZ / 20)
+
 struct tide_pager *tide_pager_start(struct tide_qp *qp,
 				    const struct tide_fault *fault, bool pin);
 void tide_pager_drop(struct tide_pager *pager);

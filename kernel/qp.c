@@ -326,6 +326,8 @@ int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 	ret = ib_copy_from_udata(&req, udata, sizeof(req));
 	if (ret)
 		return ret;
+	if (req.reserved)
+		return -EINVAL;
 
 	context = tide_udata_context(udata);
 	qp = qp_alloc(ibqp, init, context);
@@ -423,8 +425,12 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 	if (mask & IB_QP_ACCESS_FLAGS)
 		qp->attr.qp_access_flags =
 			attr->qp_access_flags & TIDE_MR_RIGHTS;
-	if (mask & IB_QP_AV)
+	if (mask & IB_QP_AV) {
 		store_path(qp, attr);
+		/* What was not connected before may be now. */
+		tide_req_kick(qp);
+		tide_qp_kick_peer(qp);
+	}
 }
 
 /* Back to what tide_create_qp() made.  qp->modify is held. */
@@ -435,6 +441,7 @@ static int reset_qp(struct tide_qp *qp)
 	spin_lock_bh(&qp->lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
 	qp->resp.receiving = false;
+	qp->resp.incarnation++;
 	tide_ring_reset(&qp->resp.rq);
 	qp->drain_event = false;
 	tide_qp_kick_peer(qp);
@@ -549,10 +556,11 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
 
+	/* Retired first: who sums up must not miss it. */
+	tide_stats_retire(qp);
 	xa_erase(&qps, qp->qpn);
 	tide_ring_unpublish(&qp->req.sq);
 	tide_ring_unpublish(&qp->resp.rq);
-	tide_stats_retire(qp);
 	tide_req_shutdown(qp);
 	tide_qp_put(qp);
 	return 0;

@@ -55,6 +55,7 @@ struct tide_sg {
  * @compare_add: for atomics
  * @swap: for atomics
  * @src_qpn: who asks
+ * @responder: the responder's incarnation that has accepted it
  */
 struct tide_op {
 	enum ib_wr_opcode opcode;
@@ -66,6 +67,7 @@ struct tide_op {
 	u64 compare_add;
 	u64 swap;
 	u32 src_qpn;
+	u32 responder;
 };
 
 /* What keeps an operation from going on until a deadline. */
@@ -129,12 +131,14 @@ struct tide_requester {
  * @receiving: a receive is being filled: the fields below are valid
  * @wr_id: of it
  * @sg: its buffers
+ * @incarnation: how often it was reset
  */
 struct tide_responder {
 	struct tide_ring rq;
 	bool receiving;
 	u64 wr_id;
 	struct tide_sg sg;
+	u32 incarnation;
 };
 
 /* Counted where it happens, without sharing; summed up by stats.c. */

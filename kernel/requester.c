@@ -7,6 +7,7 @@
  * goes.  A queue that has to wait for something is simply not run until a
  * doorbell, a timer, a peer or a pager kicks it.
  */
+#include <linux/delay.h>
 #include <linux/wait_bit.h>
 
 #include "local.h"
@@ -335,6 +336,8 @@ static bool req_fetch(struct tide_qp *qp)
 	}
 	slot = tide_ring_entry(&req->sq, req->sq.index);
 	memcpy(&wqe, slot, sizeof(wqe));
+	/* From here on it is the copy that counts, to the compiler too. */
+	barrier();
 	verdict = load_request(qp, &wqe, slot);
 	if (verdict == TIDE_DONE) {
 		req->busy = true;
@@ -456,8 +459,11 @@ static int page_in_here(struct tide_qp *qp, const struct tide_fault *fault,
 	return ret;
 }
 
-/* Bring in the pages that the last step lacked.  Sleeps. */
-static void req_page_in(struct tide_qp *qp)
+/*
+ * Bring in the pages that the last step lacked; false when there was not even
+ * memory to have that done, and the timer comes back to it.  Sleeps.
+ */
+static bool req_page_in(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	struct tide_fault *fault = &req->stop.fault;
@@ -468,16 +474,19 @@ static void req_page_in(struct tide_qp *qp)
 
 	tide_count(qp, pin ? TIDE_CNT_FALLBACK_PINS : TIDE_CNT_PAGE_FAULTS, 1);
 	ret = page_in_here(qp, fault, &req->hold[side], pin);
-	if (ret == -EBUSY || ret == -EFAULT) {
+	if (ret == -EBUSY || ret == -EFAULT || ret == -ENOMEM) {
 		tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
 		pager = tide_pager_start(qp, fault, pin);
 		ret = PTR_ERR_OR_ZERO(pager);
 		if (!ret)
 			req->pager = pager;
 	}
-	if (ret)
+	if (ret == -ENOMEM)
+		mod_timer(&req->timer, jiffies + TIDE_MEMORY_PAUSE);
+	else if (ret)
 		req->page_error = side;
 	tide_mirror_put(fault->mirror);
+	return ret != -ENOMEM;
 }
 
 static void req_progressed(struct tide_requester *req)
@@ -494,6 +503,7 @@ static void req_restart(struct tide_requester *req)
 		return;
 	req->begun = false;
 	req->done = 0;
+	req->page_error = TIDE_SIDES;
 	tide_sg_rewind(&req->sg);
 }
 
@@ -508,8 +518,7 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 		return true;
 	case TIDE_FAULT:
 		stop_waiting(req);
-		req_page_in(qp);
-		return true;
+		return req_page_in(qp);
 	case TIDE_RNR:
 		if (req_wait(qp, TIDE_WAIT_RNR))
 			return false;
@@ -574,7 +583,9 @@ static void req_enter(struct tide_qp *qp)
 	if (!run_begin(run))
 		return;
 	do {
-		if (req_run(qp, &budget)) {
+		/* A round costs something even if there is nothing to do. */
+		budget -= REQUEST_COST;
+		if (req_run(qp, &budget) || budget < 0) {
 			atomic_xchg(run, 0);
 			tide_req_kick(qp);
 			break;
@@ -691,7 +702,7 @@ void tide_req_shutdown(struct tide_qp *qp)
 	/* Pairs with req_step(). */
 	smp_mb();
 	while (smp_load_acquire(&req->stepping))
-		cond_resched();
+		usleep_range(10, 100);
 	/*
 	 * Only an operation under way has a pager or pins to give back.  A
 	 * runner that begins one meanwhile drops it by itself.

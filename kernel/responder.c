@@ -124,6 +124,8 @@ static enum tide_verdict resp_take_receive(struct tide_qp *qp,
 
 	slot = tide_ring_entry(&resp->rq, resp->rq.index);
 	memcpy(&wqe, slot, sizeof(wqe));
+	/* From here on it is the copy that counts, to the compiler too. */
+	barrier();
 	resp->wr_id = wqe.wr_id;
 	resp->receiving = true;
 	if (wqe.num_sge > qp->max_recv_sge) {
@@ -162,10 +164,11 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
  * When it is refused for good, the responder is in error on return. Not a
  * byte is changed before all of the operation has been checked.
  */
-enum tide_verdict tide_resp_begin(struct tide_qp *qp, const struct tide_op *op)
+enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 {
 	int right = op_right(op);
 
+	op->responder = qp->resp.incarnation;
 	if (op_is_send(op))
 		return begin_send(qp, op);
 
@@ -193,7 +196,8 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, const struct tide_op *op)
  */
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op)
 {
-	return !op_is_send(op) || qp->resp.receiving;
+	return op->responder == qp->resp.incarnation &&
+	       (!op_is_send(op) || qp->resp.receiving);
 }
 
 /**

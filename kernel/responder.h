@@ -41,8 +41,7 @@ enum tide_verdict {
 	TIDE_LOCAL_QP_OP,
 };
 
-enum tide_verdict tide_resp_begin(struct tide_qp *qp,
-				  const struct tide_op *op);
+enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len);
