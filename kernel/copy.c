@@ -8,6 +8,7 @@
  */
 #include <linux/atomic.h>
 #include <linux/mm.h>
+#include <linux/uaccess.h>
 
 #include "copy.h"
 #include "mr.h"
@@ -17,21 +18,37 @@
  * @kaddr: kernel memory, or NULL
  * @mr: the region, in use until view_close()
  * @leaf: the leaf of @va, not locked by view_open()
- * @pages: addresses in the kernel, by index, of a pinned region's or a hold's
- *	pages; or NULL
- * @base: address that @pages begins with
+ * @entries: of the leaf, or of what is pinned; or NULL
+ * @base: address that @entries begin with
  * @va: address of the first byte
- * @write: whether bytes are written here
+ * @need: what an entry has to have
+ * @user: the process's own page tables are used
  */
 struct view {
 	void *kaddr;
 	struct tide_mr *mr;
 	struct tide_leaf *leaf;
-	void * const *pages;
+	unsigned long *entries;
 	unsigned long base;
 	unsigned long va;
-	bool write;
+	unsigned long need;
+	bool user;
 };
+
+/*
+ * How many bytes of the caller's own are accessed through its page tables.
+ * That saves the leaf; but the kernel's copies from and to processes are
+ * slower than those of its own memory.
+ */
+#define DIRECT_MAX	512
+
+#define NEED_TO_READ	TIDE_ENTRY_READ
+#define NEED_TO_WRITE	(TIDE_ENTRY_READ | TIDE_ENTRY_WRITE | TIDE_ENTRY_DIRTY)
+
+static bool view_writes(const struct view *view)
+{
+	return view->need & TIDE_ENTRY_WRITE;
+}
 
 static bool hold_covers(const struct tide_hold *hold, struct tide_mr *mr,
 			unsigned long va, bool write)
@@ -41,22 +58,32 @@ static bool hold_covers(const struct tide_hold *hold, struct tide_mr *mr,
 	       (hold->write || !write);
 }
 
-static void view_open_on_demand(struct view *view, const struct tide_hold *hold,
+static void view_open_on_demand(struct view *view, const struct tide_side *side,
 				u32 *len)
 {
-	unsigned long room;
+	struct tide_hold *hold = side->hold;
+	unsigned long end;
 
-	if (hold_covers(hold, view->mr, view->va, view->write)) {
-		view->pages = hold->kaddr;
+	if (side->direct && *len <= DIRECT_MAX &&
+	    tide_mirror_is_current(view->mr->mirror)) {
+		view->user = true;
+		return;
+	}
+	if (hold_covers(hold, view->mr, view->va, view_writes(view))) {
+		view->entries = hold->entries;
 		view->base = hold->va;
-		room = hold->va + hold->nr * PAGE_SIZE - view->va;
+		end = hold->va + hold->nr * PAGE_SIZE;
 	} else {
-		view->leaf = tide_mirror_leaf(view->mr->mirror, view->va);
+		view->leaf = tide_mirror_leaf(view->mr->mirror, view->va,
+					      side->leaf);
 		if (view->leaf && tide_leaf_contended(view->leaf))
 			view->leaf = NULL;
-		room = TIDE_LEAF_SIZE - (view->va & (TIDE_LEAF_SIZE - 1));
+		if (view->leaf)
+			view->entries = view->leaf->entries;
+		view->base = view->va & ~(TIDE_LEAF_SIZE - 1);
+		end = view->base + TIDE_LEAF_SIZE;
 	}
-	*len = min_t(unsigned long, *len, room);
+	*len = min_t(unsigned long, *len, end - view->va);
 }
 
 /*
@@ -68,7 +95,10 @@ static bool view_open(struct view *view, const struct tide_side *side,
 {
 	struct tide_mr *mr;
 
-	*view = (struct view) { .kaddr = side->kaddr, .write = write };
+	*view = (struct view) {
+		.kaddr = side->kaddr,
+		.need = write ? NEED_TO_WRITE : NEED_TO_READ,
+	};
 	if (side->kaddr)
 		return true;
 
@@ -79,9 +109,9 @@ static bool view_open(struct view *view, const struct tide_side *side,
 	view->mr = mr;
 	view->va = mr->va + (side->addr - mr->iova);
 	if (mr->mirror) {
-		view_open_on_demand(view, side->hold, len);
+		view_open_on_demand(view, side, len);
 	} else {
-		view->pages = mr->pages;
+		view->entries = mr->entries;
 		view->base = mr->va & PAGE_MASK;
 	}
 	return true;
@@ -93,46 +123,57 @@ static void view_close(struct view *view)
 		tide_mr_put(view->mr);
 }
 
-/*
- * The mirrored page at @va; NULL when it is not there with the rights needed.
- * The leaf, if there is one, is locked.
- */
-static void *mirrored_page(const struct view *view, unsigned long va)
+/* Add to an entry what it lacks, if that is only that it was written. */
+static bool mark_written(const struct view *view, unsigned long *slot,
+			 unsigned long entry)
 {
-	unsigned long need = TIDE_ENTRY_READ |
-			     (view->write ? TIDE_ENTRY_WRITE : 0);
-	unsigned long *slot, entry;
-
-	if (!view->leaf)
-		return NULL;
-	slot = &view->leaf->entries[tide_leaf_slot(va)];
-	entry = READ_ONCE(*slot);
-	if ((entry & need) != need)
-		return NULL;
-	if (view->write && !(entry & TIDE_ENTRY_DIRTY))
-		set_bit(TIDE_ENTRY_DIRTY_BIT, slot);
-	return (void *)(entry & PAGE_MASK);
+	if (view->need & ~entry & ~TIDE_ENTRY_DIRTY)
+		return false;
+	set_bit(TIDE_ENTRY_DIRTY_BIT, slot);
+	return true;
 }
 
 /*
  * Where the bytes from @offset on are; shortens *len to the end of their
- * page.  NULL when they are not there.
+ * page.  NULL when they are not there with the rights needed.  The leaf, if
+ * there is one, is locked.
  */
 static void *view_at(const struct view *view, u32 offset, u32 *len)
 {
 	unsigned long va = view->va + offset;
-	void *page;
+	unsigned long *slot, entry;
 
 	if (view->kaddr)
 		return view->kaddr + offset;
-	if (view->pages)
-		page = view->pages[(va - view->base) >> PAGE_SHIFT];
-	else
-		page = mirrored_page(view, va);
-	if (!page)
+	if (view->user)
+		return (void *)va;
+	if (!view->entries)
+		return NULL;
+	slot = &view->entries[(va - view->base) >> PAGE_SHIFT];
+	entry = READ_ONCE(*slot);
+	if (unlikely(view->need & ~entry) && !mark_written(view, slot, entry))
 		return NULL;
 	*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(va));
-	return page + offset_in_page(va);
+	return (void *)(entry & PAGE_MASK) + offset_in_page(va);
+}
+
+/* Copy a piece; what is left is missing on a side of the caller's own. */
+static u32 copy_piece(const struct view *dst, void *to, const struct view *src,
+		      void *from, u32 len)
+{
+	u32 left = 0;
+
+	if (likely(!dst->user && !src->user)) {
+		memcpy(to, from, len);
+		return 0;
+	}
+	pagefault_disable();
+	if (src->user)
+		left = __copy_from_user_inatomic(to, (void __user *)from, len);
+	else
+		left = __copy_to_user_inatomic((void __user *)to, from, len);
+	pagefault_enable();
+	return left;
 }
 
 /*
@@ -142,7 +183,7 @@ static void *view_at(const struct view *view, u32 offset, u32 *len)
 static u32 copy_views(const struct view *dst, const struct view *src, u32 len,
 		      enum tide_side_index *missing)
 {
-	u32 offset, piece;
+	u32 offset, piece, left;
 	void *to, *from;
 
 	for (offset = 0; offset < len; offset += piece) {
@@ -155,7 +196,11 @@ static u32 copy_views(const struct view *dst, const struct view *src, u32 len,
 		from = view_at(src, offset, &piece);
 		if (!from)
 			break;
-		memcpy(to, from, piece);
+		left = copy_piece(dst, to, src, from, piece);
+		if (left) {
+			*missing = src->user ? TIDE_SRC : TIDE_DST;
+			return offset + piece - left;
+		}
 	}
 	return offset;
 }
@@ -206,7 +251,7 @@ static void stop_for_fault(struct tide_copy_stop *stop,
 		.mirror = tide_mirror_ref(view->mr->mirror),
 		.va = view->va,
 		.len = len,
-		.write = view->write,
+		.write = view_writes(view),
 	};
 }
 

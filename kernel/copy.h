@@ -23,6 +23,8 @@ enum tide_side_index { TIDE_DST, TIDE_SRC, TIDE_SIDES };
  * @key: the region's key
  * @rights: those the region has to give
  * @hold: pages pinned for this side, which may be none
+ * @leaf: where to remember the leaf that was found
+ * @direct: the caller's own memory may be accessed as a program does it
  */
 struct tide_side {
 	void *kaddr;
@@ -30,7 +32,9 @@ struct tide_side {
 	u64 pd_id;
 	u32 key;
 	int rights;
-	const struct tide_hold *hold;
+	struct tide_hold *hold;
+	struct tide_leaf_cache *leaf;
+	bool direct;
 };
 
 /**

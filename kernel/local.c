@@ -34,6 +34,14 @@ static struct tide_side own_side(struct tide_qp *qp, int rights, u32 *len)
 	return tide_sg_side(&req->sg, qp->pd_id, rights, len);
 }
 
+/* Add what the requester knows of a side's pages. */
+static void equip(struct tide_requester *req, struct tide_side *side,
+		  enum tide_side_index index)
+{
+	side->hold = &req->hold[index];
+	side->leaf = &req->leaf[index];
+}
+
 static void own_moved(struct tide_qp *qp, u32 len)
 {
 	struct tide_requester *req = &qp->req;
@@ -69,8 +77,10 @@ static enum tide_verdict move(struct tide_qp *qp, struct tide_qp *peer)
 
 	side[remote] = tide_resp_side(peer, &req->op, req->done, &len);
 	side[!remote] = own_side(qp, read ? IB_ACCESS_LOCAL_WRITE : 0, &len);
-	side[TIDE_DST].hold = &req->hold[TIDE_DST];
-	side[TIDE_SRC].hold = &req->hold[TIDE_SRC];
+	equip(req, &side[TIDE_DST], TIDE_DST);
+	equip(req, &side[TIDE_SRC], TIDE_SRC);
+	/* Unless that has just failed. */
+	side[!remote].direct = !req->lost;
 
 	ret = tide_copy(&side[TIDE_DST], &side[TIDE_SRC], len, &req->stop);
 	if (ret < 0)
@@ -89,7 +99,7 @@ static enum tide_verdict execute_atomic(struct tide_qp *qp,
 	struct tide_side side = tide_resp_side(peer, op, 0, &len);
 	int ret;
 
-	side.hold = &req->hold[TIDE_DST];
+	equip(req, &side, TIDE_DST);
 	ret = tide_atomic(&side, op->opcode == IB_WR_ATOMIC_CMP_AND_SWP,
 			  op->compare_add, op->swap, &req->result, &req->stop);
 	if (ret)
@@ -112,7 +122,7 @@ static enum tide_verdict deliver_result(struct tide_qp *qp)
 					    IB_ACCESS_LOCAL_WRITE, &len);
 	int ret;
 
-	dst.hold = &req->hold[TIDE_DST];
+	equip(req, &dst, TIDE_DST);
 	local_bh_disable();
 	ret = tide_copy(&dst, &src, len, &req->stop);
 	local_bh_enable();

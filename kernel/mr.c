@@ -115,16 +115,17 @@ static int mr_pin(struct tide_mr *mr)
 
 	nr = ib_umem_num_pages(mr->umem);
 	/* Beyond some size kvmalloc() warns of what is asked for. */
-	mr->pages = kvmalloc_array(nr, sizeof(*mr->pages),
-				   GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-	if (!mr->pages) {
+	mr->entries = kvmalloc_array(nr, sizeof(*mr->entries),
+				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!mr->entries) {
 		ib_umem_release(mr->umem);
 		return -ENOMEM;
 	}
 	for_each_sgtable_page(&mr->umem->sgt_append.sgt, &iter, 0) {
 		if (i == nr)
 			break;
-		mr->pages[i++] = page_address(sg_page_iter_page(&iter));
+		mr->entries[i++] =
+			tide_pinned_entry(sg_page_iter_page(&iter));
 	}
 	return 0;
 }
@@ -142,7 +143,7 @@ static void mr_free(struct tide_mr *mr)
 	if (mr->mirror) {
 		tide_mirror_put(mr->mirror);
 	} else {
-		kvfree(mr->pages);
+		kvfree(mr->entries);
 		ib_umem_release(mr->umem);
 	}
 	kfree_rcu(mr, rcu);

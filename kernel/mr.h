@@ -29,7 +29,7 @@
  * @length: bytes
  * @va: the address of the first byte in the owner's address space
  * @umem: the pinned memory, or NULL
- * @pages: the pages of @umem, by their addresses in the kernel
+ * @entries: the pages of @umem, as a leaf would have them
  * @mirror: what an on-demand region is a window on, or NULL
  * @users: accesses under way, and one until deregistration
  * @idle: completed when the last of them has ended
@@ -43,7 +43,7 @@ struct tide_mr {
 	u64 length;
 	u64 va;
 	struct ib_umem *umem;
-	void **pages;
+	unsigned long *entries;
 	struct tide_mirror *mirror;
 	refcount_t users;
 	struct completion idle;

@@ -51,6 +51,7 @@
  * @mm: the address space; its memory is not kept, only the structure (M6)
  * @ref: regions, and faults under way
  * @leaves: struct tide_leaf by address >> TIDE_LEAF_SHIFT
+ * @generation: another one whenever a leaf has gone; no mirror ever has had it
  * @anchor: makes the address space one that has interval notifiers.  That
  *	takes its locks, so it is done in its own process
  * @idle: leaves that became empty
@@ -63,6 +64,7 @@ struct tide_mirror {
 	struct mm_struct *mm;
 	refcount_t ref;
 	struct xarray leaves;
+	u64 generation;
 	struct mmu_interval_notifier anchor;
 	struct llist_head idle;
 	struct delayed_work reaper;
@@ -72,6 +74,8 @@ struct tide_mirror {
 
 static LIST_HEAD(mirrors);
 static DEFINE_MUTEX(mirrors_lock);
+
+static atomic64_t last_generation = ATOMIC64_INIT(0);
 
 /* Mirrors not yet freed. */
 static atomic_t nr_mirrors = ATOMIC_INIT(0);
@@ -236,8 +240,12 @@ static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
 		gone = refcount_dec_if_one(&leaf->ref);
 	leaf->idle = gone;
 	leaf_unlock(leaf);
-	if (gone)
+	if (gone) {
 		__xa_erase(&mirror->leaves, index);
+		/* After that: pairs with tide_mirror_leaf(). */
+		smp_store_release(&mirror->generation,
+				  atomic64_inc_return(&last_generation));
+	}
 	xa_unlock(&mirror->leaves);
 
 	if (gone)
@@ -326,6 +334,7 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
 	mirror->mm = mm;
 	refcount_set(&mirror->ref, 1);
 	xa_init(&mirror->leaves);
+	mirror->generation = atomic64_inc_return(&last_generation);
 	init_llist_head(&mirror->idle);
 	INIT_DELAYED_WORK(&mirror->reaper, mirror_reap);
 	INIT_WORK(&mirror->teardown, mirror_teardown);
@@ -444,15 +453,34 @@ void tide_mirror_put(struct tide_mirror *mirror)
  * tide_mirror_leaf - the leaf that mirrors an address
  * @mirror: the mirror
  * @va: the address
+ * @cache: where to look first, and to remember it; or NULL
+ *
+ * A leaf of the generation that the mirror still has was not taken out of it,
+ * or is not freed before the caller's rcu_read_unlock().
  *
  * Context: under rcu_read_lock(), for as long as the leaf is used.
  *
  * Return: the leaf, or NULL when nothing there was ever touched.
  */
 struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
-				   unsigned long va)
+				   unsigned long va,
+				   struct tide_leaf_cache *cache)
 {
-	return xa_load(&mirror->leaves, va >> TIDE_LEAF_SHIFT);
+	unsigned long index = va >> TIDE_LEAF_SHIFT;
+	struct tide_leaf *leaf;
+	u64 generation;
+
+	if (!cache)
+		return xa_load(&mirror->leaves, index);
+
+	generation = smp_load_acquire(&mirror->generation);
+	if (cache->generation == generation && cache->index == index)
+		return cache->leaf;
+	leaf = xa_load(&mirror->leaves, index);
+	cache->generation = leaf ? generation : 0;
+	cache->index = index;
+	cache->leaf = leaf;
+	return leaf;
 }
 
 static struct tide_leaf *leaf_create(struct tide_mirror *mirror,
@@ -498,7 +526,7 @@ static struct tide_leaf *leaf_get(struct tide_mirror *mirror, unsigned long va)
 
 	for (;;) {
 		rcu_read_lock();
-		leaf = tide_mirror_leaf(mirror, va);
+		leaf = tide_mirror_leaf(mirror, va, NULL);
 		if (leaf && !refcount_inc_not_zero(&leaf->ref))
 			leaf = NULL;
 		rcu_read_unlock();
@@ -794,7 +822,7 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		return -EFAULT;
 	hold->nr = nr;
 	while (nr--)
-		hold->kaddr[nr] = page_address(hold->pages[nr]);
+		hold->entries[nr] = tide_pinned_entry(hold->pages[nr]);
 	return 0;
 }
 

@@ -22,9 +22,10 @@
 #define TIDE_LEAF_PAGES		(TIDE_LEAF_SIZE >> PAGE_SHIFT)
 
 /*
- * An entry of a leaf is the page's address in the kernel, where 64-bit kernels
- * have all memory, and in its low bits: it may be read, it may be written, and
- * it was written through us.  Zero: not there.
+ * An entry is a page's address in the kernel, where 64-bit kernels have all
+ * memory, and in its low bits: it may be read, it may be written, and it was
+ * written through us.  Zero: not there.  Pages that are pinned are described
+ * in the same way, with all the bits that an access might look for.
  */
 #define TIDE_ENTRY_READ		BIT(0)
 #define TIDE_ENTRY_WRITE	BIT(1)
@@ -32,6 +33,12 @@
 #define TIDE_ENTRY_DIRTY	BIT(TIDE_ENTRY_DIRTY_BIT)
 
 struct tide_mirror;
+
+static inline unsigned long tide_pinned_entry(struct page *page)
+{
+	return (unsigned long)page_address(page) | TIDE_ENTRY_READ |
+	       TIDE_ENTRY_WRITE | TIDE_ENTRY_DIRTY;
+}
 
 /**
  * struct tide_leaf - the mirror of 2 MiB of an address space
@@ -84,7 +91,7 @@ struct tide_fault {
  * @nr: how many pages; 0 when nothing is held
  * @write: whether they may be written
  * @pages: the pages
- * @kaddr: their addresses in the kernel
+ * @entries: what a leaf would have for them
  */
 struct tide_hold {
 	unsigned long va;
@@ -92,7 +99,21 @@ struct tide_hold {
 	unsigned int nr;
 	bool write;
 	struct page *pages[TIDE_HOLD_PAGES];
-	void *kaddr[TIDE_HOLD_PAGES];
+	unsigned long entries[TIDE_HOLD_PAGES];
+};
+
+/**
+ * struct tide_leaf_cache - the leaf that somebody has found last
+ * @generation: of the mirror, when it was found; zero: there is none
+ * @index: where in the mirror
+ * @leaf: the leaf
+ *
+ * One thread at a time uses it.
+ */
+struct tide_leaf_cache {
+	u64 generation;
+	unsigned long index;
+	struct tide_leaf *leaf;
 };
 
 void tide_mirrors_wait_gone(void);
@@ -103,7 +124,8 @@ struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror);
 void tide_mirror_put(struct tide_mirror *mirror);
 
 struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
-				   unsigned long va);
+				   unsigned long va,
+				   struct tide_leaf_cache *cache);
 
 int tide_odp_fault(const struct tide_fault *fault, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,

@@ -96,6 +96,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @page_error: side whose memory turned out not to be there, or TIDE_SIDES
  * @stop: what is missing
  * @hold: pages pinned for the next copy
+ * @leaf: leaves found by the last one
  * @timer: fires at @deadline
  * @work: runs the requester
  */
@@ -121,6 +122,7 @@ struct tide_requester {
 	enum tide_side_index page_error;
 	struct tide_copy_stop stop;
 	struct tide_hold hold[TIDE_SIDES];
+	struct tide_leaf_cache leaf[TIDE_SIDES];
 	struct timer_list timer;
 	struct work_struct work;
 };
