@@ -632,8 +632,10 @@ static inline void say(int fd, const void *what, size_t len)
 
 static inline void hear(int fd, void *what, size_t len)
 {
-	if (!try_hear(fd, what, len, 3 * SOON_MS))
-		bail("the other process says nothing");
+	if (try_hear(fd, what, len, 3 * SOON_MS))
+		return;
+	tap_show_group(getpgrp());
+	bail("the other process says nothing");
 }
 
 static inline void say_byte(int fd)

@@ -274,7 +274,7 @@ static void test(void)
 
 	for (plan.load = 0; plan.load < LOADS; plan.load++) {
 		for (plan.kind = 0; plan.kind < KINDS; plan.kind++) {
-			for (i = 0; i < length_of(1, 12); i++) {
+			for (i = 0; i < length_of(5, 12); i++) {
 				round_of(&plan, 0, false);
 				round_of(&plan, 1, false);
 				both_at_once(&plan);

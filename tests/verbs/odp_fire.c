@@ -518,17 +518,15 @@ struct thrown {
 static struct owner owner;
 static struct thrown *thrown;
 
-static long own_throw_away(const long *arg)
+static void throw_away_until_told(uint8_t *mem, bool remove)
 {
-	uint8_t *mem = (void *)arg[0];
-
 	while (!__atomic_load_n(&thrown->stop, __ATOMIC_ACQUIRE)) {
 		size_t first = random_below(ARENA / PAGE);
 		size_t num = 1 + random_below(ARENA / PAGE - first);
 		uint64_t start = now_us();
 
 		__atomic_add_fetch(&thrown->begun, 1, __ATOMIC_SEQ_CST);
-		must(!madvise(mem + first * PAGE, num * PAGE, arg[1] ?
+		must(!madvise(mem + first * PAGE, num * PAGE, remove ?
 			      MADV_REMOVE : MADV_DONTNEED));
 		__atomic_add_fetch(&thrown->ended, 1, __ATOMIC_SEQ_CST);
 		if (now_us() - start > thrown->longest_us)
@@ -536,6 +534,25 @@ static long own_throw_away(const long *arg)
 		if (!random_below(8))
 			sleep_us(random_below(3000));
 	}
+}
+
+static void *throw_away_too(void *arg)
+{
+	const long *args = arg;
+
+	random_seed(77);
+	throw_away_until_told((void *)args[0], args[1]);
+	return NULL;
+}
+
+/* By two threads, which throw the same pages away at the same time. */
+static long own_throw_away(const long *arg)
+{
+	pthread_t other;
+
+	must(!pthread_create(&other, NULL, throw_away_too, (void *)arg));
+	throw_away_until_told((void *)arg[0], arg[1]);
+	pthread_join(other, NULL);
 	return 0;
 }
 
@@ -689,6 +706,93 @@ static void unmap_in_use(void)
 	point("memory unmapped while it is used, and mapped again");
 }
 
+/*
+ * Two queue pairs that both are the first to touch 2 MiB, again and again,
+ * while these are thrown away.
+ */
+
+#define FRESH		(2 * MIB)
+#define FRESH_ROUNDS	64
+
+static struct side fresh[2][2];
+static struct ibv_mr *fresh_src[2], *fresh_dst[2];
+static pthread_barrier_t fresh_round;
+
+static void *touch_first(void *arg)
+{
+	int who = (uintptr_t)arg, i;
+
+	for (i = 0; i < FRESH_ROUNDS; i++) {
+		struct ibv_sge sge = sge_of(fresh_src[who],
+					    fresh_src[who]->addr, 8);
+		struct ibv_send_wr wr =
+			rdma_wr(IBV_WR_RDMA_WRITE, &sge, i * FRESH + who * 8 +
+				(uintptr_t)fresh_dst[who]->addr,
+				fresh_dst[who]->rkey);
+
+		pthread_barrier_wait(&fresh_round);
+		post_send(fresh[who][0].qp, &wr);
+		expect_wc(fresh[who][0].scq, 0, IBV_WC_SUCCESS);
+	}
+	return NULL;
+}
+
+static void fresh_open(int who, uint8_t *mem)
+{
+	struct side *a = &fresh[who][0], *b = &fresh[who][1];
+
+	side_open(a, 16);
+	side_open(b, 16);
+	reconnect(a, b, 8, &usual_conn);
+	fresh_src[who] = reg(a->pd, buf[PINNED], PAGE, ALL_RIGHTS);
+	fresh_dst[who] = reg(b->pd, mem, FRESH_ROUNDS * FRESH, ALL_RIGHTS |
+			     IBV_ACCESS_ON_DEMAND);
+}
+
+static void fresh_close(int who)
+{
+	dereg(fresh_src[who]);
+	dereg(fresh_dst[who]);
+	side_close(&fresh[who][0]);
+	side_close(&fresh[who][1]);
+}
+
+static void first_touches(void)
+{
+	size_t size = FRESH_ROUNDS * FRESH;
+	pthread_t thread[2];
+	uint8_t *mem;
+	uintptr_t who;
+	int i;
+
+	mem = mmap(NULL, size, RW, MAP_PRIVATE | MAP_ANONYMOUS |
+		   MAP_NORESERVE, -1, 0);
+	must(mem != MAP_FAILED);
+	buf[PINNED] = map_memory(PAGE);
+	must(!pthread_barrier_init(&fresh_round, NULL, 3));
+	for (who = 0; who < 2; who++) {
+		fresh_open(who, mem);
+		must(!pthread_create(&thread[who], NULL, touch_first,
+				     (void *)who));
+	}
+	for (i = 0; i < FRESH_ROUNDS; i++) {
+		int n;
+
+		pthread_barrier_wait(&fresh_round);
+		for (n = 0; n < 20; n++)
+			must(!madvise(mem + i * FRESH, FRESH, MADV_DONTNEED));
+	}
+	for (who = 0; who < 2; who++)
+		pthread_join(thread[who], NULL);
+	/* Leaves that are empty are looked at after a second. */
+	sleep_ms(1500);
+	for (who = 0; who < 2; who++)
+		fresh_close(who);
+	munmap(buf[PINNED], PAGE);
+	munmap(mem, size);
+	point("first touches by two at once");
+}
+
 static void ksm(bool on)
 {
 	static bool was;
@@ -718,6 +822,8 @@ static void test(void)
 	throw_away(false);
 	throw_away(true);
 	unmap_in_use();
+	for (i = 0; i < (size_t)length_of(1, 20); i++)
+		first_touches();
 	expect_no_leftovers(&before);
 	point("nothing is left behind");
 	swap_off();

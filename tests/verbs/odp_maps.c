@@ -9,6 +9,7 @@
 #include "storage.h"
 
 #include <sys/syscall.h>
+#include <sys/time.h>
 
 #define PAGES		64UL
 #define SIZE		(PAGES * PAGE)
@@ -952,6 +953,55 @@ static void test_where(bool here)
 	owner_close(&owner);
 }
 
+/*
+ * The first registration of a process, for which the kernel takes all locks
+ * of its address space, unless a signal is pending.
+ */
+
+static const struct itimerval often = { { 0, 60 }, { 0, 60 } };
+static const struct itimerval never;
+static volatile int alarms;
+
+/* Not for ever: on a slow machine nothing else might ever come to pass. */
+static void on_alarm(int signal)
+{
+	(void)signal;
+	if (++alarms == 100)
+		setitimer(ITIMER_REAL, &never, NULL);
+}
+
+static void registers_under_signals(int fd, void *arg)
+{
+	struct sigaction action = {
+		.sa_handler = on_alarm,
+		.sa_flags = SA_RESTART,
+	};
+	struct ibv_mr *mr;
+	void *mem = map_memory(PAGE);
+
+	(void)arg;
+	side_open(&me, 4);
+	must(!sigaction(SIGALRM, &action, NULL));
+	must(!setitimer(ITIMER_REAL, &often, NULL));
+	mr = ibv_reg_mr(me.pd, mem, PAGE, ALL_RIGHTS | IBV_ACCESS_ON_DEMAND);
+	must(!setitimer(ITIMER_REAL, &never, NULL));
+	expect(mr, "reg_mr: %s", strerror(errno));
+	say_byte(fd);
+}
+
+static void signals(void)
+{
+	struct child child;
+	int i;
+
+	for (i = 0; i < length_of(20, 500); i++) {
+		child = spawn(registers_under_signals, NULL);
+		hear_byte(child.fd);
+		expect_child(&child, "the child");
+	}
+	point("first registrations while signals come");
+}
+
 static void test(void)
 {
 	struct leftovers before = count_leftovers();
@@ -959,6 +1009,7 @@ static void test(void)
 	model = map_memory(SIZE);
 	ext4_mount();
 	test_where(true);
+	signals();
 	swap_on();
 	test_where(false);
 	expect_no_leftovers(&before);

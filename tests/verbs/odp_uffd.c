@@ -477,6 +477,55 @@ static void responder_gone(bool page_comes)
 	      page_comes ? "comes" : "never comes", where());
 }
 
+static long own_come_back(const long *arg)
+{
+	struct address peer = { arg[0], own.gid };
+	struct conn conn = usual_conn;
+
+	conn.access = IBV_ACCESS_LOCAL_WRITE;
+	must(!qp_to(own.qp, IBV_QPS_RESET));
+	side_connect(&own, &peer, &conn);
+	return 0;
+}
+
+/*
+ * The responder is reset in the middle of a write, and connected again
+ * without the right to write: no byte more arrives.
+ */
+static void responder_reset(void)
+{
+	struct owner self = { .here = true };
+	uint64_t mine = (uintptr_t)buf[ODP];
+	long addr, mr;
+	int keep = uffd;
+
+	addr = ask(&owner, own_map, 0, SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mr = ask(&owner, own_reg, addr, SIZE,
+		 ALL_RIGHTS | IBV_ACCESS_ON_DEMAND);
+	must(!madvise(buf[ODP], SIZE, MADV_DONTNEED));
+	expect_eq(ask(&self, uffd_open, mine, SIZE,
+		      UFFDIO_REGISTER_MODE_MISSING), 0, "uffd");
+	ask(&self, uffd_copy, mine, 4);
+	start_access(IBV_WR_RDMA_WRITE, ODP, addr, ask(&owner, own_rkey, mr),
+		     2 * PAGE);
+	expect_eq(ask(&self, uffd_wait, SOON_MS), mine + PAGE, "page");
+	expect_eq(ask(&owner, own_check, addr, PAGE, 4), PAGE, "the first page");
+	ask(&owner, own_come_back, me.qp->qp_num);
+	ask(&self, uffd_copy, mine + PAGE, 4);
+	expect_end(IBV_WC_REM_INV_REQ_ERR, "after the responder was reset");
+	expect_eq(ask(&owner, own_check_zero, addr + PAGE, PAGE), PAGE,
+		  "the second page");
+	expect_eq(ask(&owner, own_event, SOON_MS), IBV_EVENT_QP_REQ_ERR,
+		  "event of the responder");
+	ask(&self, uffd_close);
+	uffd = keep;
+	ask(&owner, own_dereg, mr);
+	ask(&owner, own_unmap, addr, SIZE);
+	owner_connect(&owner);
+	point("the responder's QP is reset in the middle of a write");
+}
+
 static void test_where(bool here)
 {
 	owner_open(&owner, here);
@@ -496,6 +545,8 @@ static void test_where(bool here)
 	requester_gives_up(IBV_QPS_UNKNOWN);
 	responder_gone(true);
 	responder_gone(false);
+	if (!here)
+		responder_reset();
 	close_second();
 	owner_close(&owner);
 }

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * Memory runs out in the middle of making things: each allocation of the
+ * kernel's fails in its turn.  What was made until then is undone, the error
+ * says so, and nothing is left.
+ *
+ * Takes a kernel with fault injection, which Debian's are not.
+ *
+ * Limit: 300
+ */
+#include "common.h"
+
+#define INJECTION	"/sys/kernel/debug/failslab/"
+#define MAX_NTH		400
+
+static bool write_file(const char *path, const char *what)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && write(fd, what, strlen(what)) > 0;
+
+	if (fd >= 0)
+		close(fd);
+	return ok;
+}
+
+/* The @nth allocation of this thread from now on fails; 0: none does. */
+static void fail_nth(int nth)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%d", nth);
+	must(write_file("/proc/thread-self/fail-nth", text));
+}
+
+static struct side side;
+static uint8_t *mem;
+
+static bool make_pd(void)
+{
+	struct ibv_pd *pd = ibv_alloc_pd(side.ctx);
+
+	return pd && !ibv_dealloc_pd(pd);
+}
+
+static bool make_cq(void)
+{
+	struct ibv_cq *cq = ibv_create_cq(side.ctx, 100, NULL, NULL, 0);
+
+	return cq && !ibv_destroy_cq(cq);
+}
+
+static bool make_qp(void)
+{
+	struct ibv_qp_init_attr init = qp_init(&side, 100);
+	struct ibv_qp *qp = ibv_create_qp(side.pd, &init);
+
+	return qp && !ibv_destroy_qp(qp);
+}
+
+static bool make_mr(int access)
+{
+	struct ibv_mr *mr = ibv_reg_mr(side.pd, mem, MIB, access);
+
+	return mr && !ibv_dereg_mr(mr);
+}
+
+static bool make_pinned(void)
+{
+	return make_mr(ALL_RIGHTS);
+}
+
+static bool make_on_demand(void)
+{
+	return make_mr(ALL_RIGHTS | IBV_ACCESS_ON_DEMAND);
+}
+
+static const struct {
+	const char *name;
+	bool (*make)(void);
+} things[] = {
+	{ "a protection domain", make_pd },
+	{ "a completion queue", make_cq },
+	{ "a queue pair", make_qp },
+	{ "a pinned region", make_pinned },
+	{ "an on-demand region", make_on_demand },
+};
+
+/* How often it failed before there was nothing left that could. */
+static int make_with_failures(bool (*make)(void))
+{
+	int nth, failed = 0;
+
+	for (nth = 1; nth < MAX_NTH; nth++) {
+		bool made;
+
+		fail_nth(nth);
+		errno = 0;
+		made = make();
+		if (!made)
+			expect(errno == ENOMEM, "errno is %s", strerror(errno));
+		failed += !made;
+		fail_nth(0);
+	}
+	return failed;
+}
+
+/* Requests go on when a page cannot be had at once. */
+static void transfers(void)
+{
+	struct side peer;
+	struct ibv_mr *mr;
+	struct ibv_sge sge;
+	struct ibv_send_wr wr;
+	int nth;
+
+	side_open(&peer, 16);
+	reconnect(&side, &peer, 16, &usual_conn);
+	mr = reg(side.pd, mem, MIB, ALL_RIGHTS | IBV_ACCESS_ON_DEMAND);
+	for (nth = 1; nth < 60; nth++) {
+		struct ibv_mr *to = reg(peer.pd, mem + MIB, MIB, ALL_RIGHTS |
+					IBV_ACCESS_ON_DEMAND);
+
+		must(!madvise(mem, 2 * MIB, MADV_DONTNEED));
+		memset(mem, nth, MIB);
+		sge = sge_of(mr, mem, MIB);
+		wr = rdma_wr(IBV_WR_RDMA_WRITE, &sge,
+			     (uintptr_t)mem + MIB, to->rkey);
+		fail_nth(nth);
+		post_send(side.qp, &wr);
+		fail_nth(0);
+		expect_wc(side.scq, wr.wr_id, IBV_WC_SUCCESS);
+		expect_same(mem + MIB, mem, MIB, "what was written");
+		dereg(to);
+	}
+	dereg(mr);
+	side_drop_qp(&side);
+	side_close(&peer);
+	point("requests when memory is short");
+}
+
+static void test(void)
+{
+	struct leftovers before = count_leftovers();
+	size_t i;
+
+	if (access("/proc/thread-self/fail-nth", W_OK) ||
+	    !write_file(INJECTION "task-filter", "N")) {
+		skip("this kernel has no fault injection");
+		point("memory that runs out");
+		return;
+	}
+	write_file(INJECTION "ignore-gfp-wait", "N");
+	write_file(INJECTION "verbose", "0");
+	mem = map_memory(2 * MIB);
+	side_open(&side, 100);
+	for (i = 0; i < ARRAY_SIZE(things); i++) {
+		int failed = make_with_failures(things[i].make);
+
+		expect(failed > 2, "it failed only %d times", failed);
+		expect(things[i].make(), "it cannot be made any more");
+		point("%s when memory runs out, %d times", things[i].name,
+		      failed);
+	}
+	transfers();
+	side_close(&side);
+	munmap(mem, 2 * MIB);
+	expect_no_leftovers(&before);
+	point("nothing is left behind");
+}
+
+int main(int argc, char **argv)
+{
+	return tap_main(argc, argv, length_of(300, 600), test);
+}
