@@ -15,6 +15,7 @@
  * M6  a process's exit waits for nobody's progress, and its address space is
  *     not kept alive by its regions.
  */
+#include <linux/delay.h>
 #include <linux/hugetlb_inline.h>
 #include <linux/llist.h>
 #include <linux/magic.h>
@@ -34,7 +35,11 @@
  * Races that a fault may lose against invalidations before its caller has to
  * pin the pages instead (M3).
  */
-#define MAX_LOST_RACES		4
+#define MAX_LOST_RACES		2
+
+/* How often a fault looks for a moment without invalidations, and how long. */
+#define MAX_PAUSES	10
+#define PAUSE_US	100
 
 /* Pages looked at by one fault; those not asked for are only snapshotted. */
 #define FAULT_WINDOW		(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
@@ -54,6 +59,8 @@
  * @generation: another one whenever a leaf has gone; no mirror ever has had it
  * @anchor: makes the address space one that has interval notifiers.  That
  *	takes its locks, so it is done in its own process
+ * @watch: counts
+ * @invalidating: invalidations that go on at this moment
  * @idle: leaves that became empty
  * @reaper: frees them
  * @wq: for pagers that wait for this address space; made for the first one
@@ -66,6 +73,8 @@ struct tide_mirror {
 	struct xarray leaves;
 	u64 generation;
 	struct mmu_interval_notifier anchor;
+	struct mmu_notifier watch;
+	atomic_t invalidating;
 	struct llist_head idle;
 	struct delayed_work reaper;
 	struct workqueue_struct *wq;
@@ -290,6 +299,7 @@ static void mirror_teardown(struct work_struct *work)
 	}
 	cancel_delayed_work_sync(&mirror->reaper);
 	xa_destroy(&mirror->leaves);
+	mmu_notifier_unregister(&mirror->watch, mirror->mm);
 	mmu_interval_notifier_remove(&mirror->anchor);
 	mmdrop(mirror->mm);
 	kfree(mirror);
@@ -315,6 +325,42 @@ static const struct mmu_interval_notifier_ops anchor_ops = {
 	.invalidate = anchor_invalidate,
 };
 
+static int watch_start(struct mmu_notifier *watch,
+		       const struct mmu_notifier_range *range)
+{
+	atomic_inc(&container_of(watch, struct tide_mirror,
+				 watch)->invalidating);
+	return 0;
+}
+
+static void watch_end(struct mmu_notifier *watch,
+		      const struct mmu_notifier_range *range)
+{
+	atomic_dec(&container_of(watch, struct tide_mirror,
+				 watch)->invalidating);
+}
+
+static const struct mmu_notifier_ops watch_ops = {
+	.invalidate_range_start = watch_start,
+	.invalidate_range_end = watch_end,
+};
+
+/* Both take all locks of the address space, unless a signal is pending. */
+static int mirror_listen(struct tide_mirror *mirror, struct mm_struct *mm)
+{
+	int ret;
+
+	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, PAGE_SIZE,
+					   &anchor_ops);
+	if (ret)
+		return ret;
+	mirror->watch.ops = &watch_ops;
+	ret = mmu_notifier_register(&mirror->watch, mm);
+	if (ret)
+		mmu_interval_notifier_remove(&mirror->anchor);
+	return ret;
+}
+
 static struct tide_mirror *mirror_create(struct mm_struct *mm)
 {
 	struct tide_mirror *mirror;
@@ -323,11 +369,9 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
-	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, PAGE_SIZE,
-					   &anchor_ops);
+	ret = mirror_listen(mirror, mm);
 	if (ret) {
 		kfree(mirror);
-		/* A signal keeps the kernel from taking all locks. */
 		return ERR_PTR(ret == -EINTR ? -ERESTARTNOINTR : ret);
 	}
 	mmgrab(mm);
@@ -736,6 +780,22 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
 	return ret;
 }
 
+/*
+ * mmu_interval_read_begin() waits for a moment in which nothing is being
+ * invalidated, which need not come (M3).  So do not begin without one.
+ */
+static bool is_quiet(struct tide_mirror *mirror, bool wait)
+{
+	unsigned int pauses = wait ? MAX_PAUSES : 0;
+
+	while (atomic_read(&mirror->invalidating)) {
+		if (!pauses--)
+			return false;
+		usleep_range(PAUSE_US, 2 * PAUSE_US);
+	}
+	return true;
+}
+
 /**
  * tide_odp_fault - bring missing pages into the mirror
  * @fault: which
@@ -756,6 +816,8 @@ int tide_odp_fault(const struct tide_fault *fault, bool wait)
 	struct tide_leaf *leaf;
 	int ret;
 
+	if (!is_quiet(fault->mirror, wait))
+		return -EBUSY;
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
 	leaf = leaf_get(fault->mirror, fault->va);
