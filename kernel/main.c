@@ -12,7 +12,7 @@
 #include "device.h"
 #include "module.h"
 #include "mr.h"
-#include "odp.h"
+#include "mirror.h"
 #include "qp.h"
 
 struct workqueue_struct *tide_wq;

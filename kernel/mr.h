@@ -10,7 +10,7 @@
 #include <rdma/ib_verbs.h>
 
 #include "compat.h"
-#include "odp.h"
+#include "mirror.h"
 
 /* The rights a region can give; the others say how it is made. */
 #define TIDE_MR_RIGHTS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
