@@ -45,11 +45,11 @@ static void cost(void)
 	char *mem = map_sparse(TIB);
 	uint64_t small = cost_of(mem, MIB), large = cost_of(mem, TIB), full;
 
-	expect(large <= 4 * small + 50, "1 TiB takes %llu us, 1 MiB %llu us",
+	expect(large <= 2 * small + 20, "1 TiB takes %llu us, 1 MiB %llu us",
 	       (unsigned long long)large, (unsigned long long)small);
 	memset(mem, 1, 64 * MIB);
 	full = cost_of(mem, 64 * MIB);
-	expect(full <= 4 * small + 50, "64 MiB takes %llu us, 1 MiB %llu us",
+	expect(full <= 2 * small + 20, "64 MiB takes %llu us, 1 MiB %llu us",
 	       (unsigned long long)full, (unsigned long long)small);
 	must(!munmap(mem, TIB));
 	point("any size costs the same on demand: %llu, %llu, %llu us",
