@@ -6,6 +6,8 @@
 #include "responder.h"
 #include "sg.h"
 
+#define PSN_MASK	0xffffff
+
 /*
  * Whether two queue pairs are connected to each other.  The peer's lock is
  * held.  No sequence number is counted here, but both sides have to mean the
@@ -16,7 +18,7 @@ static bool connected(const struct tide_qp *qp, const struct tide_qp *peer)
 {
 	return peer->ibqp && tide_qp_may_receive(peer) &&
 	       peer->attr.dest_qp_num == qp->qpn &&
-	       peer->attr.rq_psn == qp->attr.sq_psn &&
+	       !((peer->attr.rq_psn ^ qp->attr.sq_psn) & PSN_MASK) &&
 	       peer->net_cookie == qp->net_cookie &&
 	       !memcmp(&peer->sgid, &qp->dgid, sizeof(qp->dgid)) &&
 	       !memcmp(&peer->dgid, &qp->sgid, sizeof(qp->sgid));
