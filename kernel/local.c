@@ -3,6 +3,7 @@
  * local.c - the local carrier.
  */
 #include "local.h"
+#include "requester.h"
 #include "responder.h"
 #include "sg.h"
 
@@ -166,8 +167,9 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 	struct tide_requester *req = &qp->req;
 	enum tide_verdict verdict;
 
+	/* It was reset in between; nobody will say so once more. */
 	if (req->begun && !tide_resp_expects(peer, &req->op))
-		return TIDE_SILENT;
+		tide_req_restart(req);
 	if (!req->begun) {
 		verdict = tide_resp_begin(peer, &req->op);
 		if (verdict != TIDE_DONE)

@@ -26,6 +26,15 @@
 /* How long a leaf stays empty before it is freed. */
 #define REAP_DELAY		(HZ)
 
+/*
+ * How long a mirror without regions is kept: making one takes all locks of the
+ * address space, and a process may register and deregister in a loop.
+ */
+#define KEEP_TIME		(2 * HZ)
+
+/* Before what would have to wait for invalidations is tried again. */
+#define BUSY_TIME		(HZ / 20)
+
 /* Pages whose dirtying is deferred until the leaf lock is dropped. */
 #define DIRTY_BATCH		32
 
@@ -194,6 +203,13 @@ static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
 		leaf_free(leaf);
 }
 
+/* Whether taking a leaf out would have to wait. */
+static bool mirror_is_busy(const struct tide_mirror *mirror)
+{
+	return atomic_read(&mirror->invalidating) &&
+	       atomic_read(&mirror->mm->mm_users);
+}
+
 static void mirror_reap(struct work_struct *work)
 {
 	struct tide_mirror *mirror =
@@ -201,21 +217,47 @@ static void mirror_reap(struct work_struct *work)
 	struct llist_node *idle;
 	struct tide_leaf *leaf, *next;
 
-	/* The teardown has begun, waits for us, and frees all of them. */
-	if (!refcount_read(&mirror->ref))
+	/* The teardown waits for us, and frees all of them. */
+	if (READ_ONCE(mirror->ending))
 		return;
+	if (mirror_is_busy(mirror)) {
+		queue_delayed_work(tide_wq, &mirror->reaper, REAP_DELAY);
+		return;
+	}
 	idle = llist_del_all(&mirror->idle);
 	llist_for_each_entry_safe(leaf, next, idle, reap)
 		reap_leaf(mirror, leaf);
 }
 
-/* Free a mirror that nobody refers to, and all its leaves. */
+/* Take a mirror out of the list, unless it is used again. */
+static bool mirror_end(struct tide_mirror *mirror)
+{
+	mutex_lock(&mirrors_lock);
+	if (!mirror->ending && !refcount_read(&mirror->ref)) {
+		list_del(&mirror->node);
+		WRITE_ONCE(mirror->ending, true);
+		/* Who came here before us may have asked for it again. */
+		cancel_delayed_work(&mirror->teardown);
+	}
+	mutex_unlock(&mirrors_lock);
+	return mirror->ending;
+}
+
+/* Free a mirror that nobody has used for some time, and all its leaves. */
 static void mirror_teardown(struct work_struct *work)
 {
-	struct tide_mirror *mirror =
-		container_of(work, struct tide_mirror, teardown);
+	struct tide_mirror *mirror = container_of(to_delayed_work(work),
+						  struct tide_mirror, teardown);
 	struct tide_leaf *leaf;
 	unsigned long index;
+
+	if (!mirror_end(mirror))
+		return;
+	if (mirror_is_busy(mirror)) {
+		queue_delayed_work(tide_release_wq, &mirror->teardown,
+				   BUSY_TIME);
+		return;
+	}
 
 	/* The pager that had the last reference may be at its end yet. */
 	if (mirror->wq)
@@ -243,6 +285,12 @@ static void mirror_teardown(struct work_struct *work)
 /* For the module's end: no region is left, and none will come. */
 void tide_mirrors_wait_gone(void)
 {
+	struct tide_mirror *mirror;
+
+	mutex_lock(&mirrors_lock);
+	list_for_each_entry(mirror, &mirrors, node)
+		mod_delayed_work(tide_release_wq, &mirror->teardown, 0);
+	mutex_unlock(&mirrors_lock);
 	wait_var_event(&nr_mirrors, !atomic_read(&nr_mirrors));
 }
 
@@ -251,6 +299,8 @@ static bool anchor_invalidate(struct mmu_interval_notifier *notifier,
 			      unsigned long seq)
 {
 	mmu_interval_set_seq(notifier, seq);
+	WRITE_ONCE(container_of(notifier, struct tide_mirror, anchor)->epoch,
+		   seq);
 	return true;
 }
 
@@ -283,7 +333,7 @@ static int mirror_listen(struct tide_mirror *mirror, struct mm_struct *mm)
 {
 	int ret;
 
-	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, PAGE_SIZE,
+	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, ULONG_MAX,
 					   &anchor_ops);
 	if (ret)
 		return ret;
@@ -310,11 +360,12 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
 	mmgrab(mm);
 	mirror->mm = mm;
 	refcount_set(&mirror->ref, 1);
+	mutex_init(&mirror->making);
 	xa_init(&mirror->leaves);
 	mirror->generation = atomic64_inc_return(&last_generation);
 	init_llist_head(&mirror->idle);
 	INIT_DELAYED_WORK(&mirror->reaper, mirror_reap);
-	INIT_WORK(&mirror->teardown, mirror_teardown);
+	INIT_DELAYED_WORK(&mirror->teardown, mirror_teardown);
 	atomic_inc(&nr_mirrors);
 	return mirror;
 }
@@ -327,7 +378,8 @@ static struct tide_mirror *mirror_find(struct mm_struct *mm)
 	lockdep_assert_held(&mirrors_lock);
 	list_for_each_entry(mirror, &mirrors, node) {
 		if (mirror->mm == mm) {
-			refcount_inc(&mirror->ref);
+			if (!refcount_inc_not_zero(&mirror->ref))
+				refcount_set(&mirror->ref, 1);
 			return mirror;
 		}
 	}
@@ -358,12 +410,11 @@ struct tide_mirror *tide_mirror_get_current(void)
 		return mirror;
 	mutex_lock(&mirrors_lock);
 	found = mirror_find(current->mm);
-	if (!found)
-		list_add(&mirror->node, &mirrors);
+	list_add_tail(&mirror->node, &mirrors);
 	mutex_unlock(&mirrors_lock);
 	if (!found)
 		return mirror;
-	queue_work(tide_release_wq, &mirror->teardown);
+	tide_mirror_put(mirror);
 	return found;
 }
 
@@ -390,7 +441,8 @@ int tide_mirror_queue(struct tide_mirror *mirror, struct work_struct *work)
 		mutex_lock(&mirrors_lock);
 		wq = mirror->wq;
 		if (!wq) {
-			wq = alloc_workqueue("tide-pager", WQ_UNBOUND, 0);
+			wq = alloc_workqueue("tide-pager", WQ_UNBOUND,
+					     WQ_UNBOUND_MAX_ACTIVE);
 			smp_store_release(&mirror->wq, wq);
 		}
 		mutex_unlock(&mirrors_lock);
@@ -421,9 +473,8 @@ void tide_mirror_put(struct tide_mirror *mirror)
 {
 	if (!refcount_dec_and_mutex_lock(&mirror->ref, &mirrors_lock))
 		return;
-	list_del(&mirror->node);
+	mod_delayed_work(tide_release_wq, &mirror->teardown, KEEP_TIME);
 	mutex_unlock(&mirrors_lock);
-	queue_work(tide_release_wq, &mirror->teardown);
 }
 
 /**
@@ -492,6 +543,40 @@ err_leaf:
 	return ERR_PTR(ret);
 }
 
+/* The leaf of @va with a reference, or NULL. */
+static struct tide_leaf *leaf_find(struct tide_mirror *mirror, unsigned long va)
+{
+	struct tide_leaf *leaf;
+
+	rcu_read_lock();
+	leaf = tide_mirror_leaf(mirror, va, NULL);
+	if (leaf && !refcount_inc_not_zero(&leaf->ref))
+		leaf = NULL;
+	rcu_read_unlock();
+	return leaf;
+}
+
+/* A new one, in the mirror; mirror->making is held. */
+static struct tide_leaf *leaf_make(struct tide_mirror *mirror, unsigned long va)
+{
+	struct tide_leaf *leaf = leaf_create(mirror, va);
+	int ret;
+
+	if (IS_ERR(leaf))
+		return leaf;
+	/* One that is being reaped leaves under the tree's lock. */
+	ret = xa_insert(&mirror->leaves, va >> TIDE_LEAF_SHIFT, leaf,
+			GFP_KERNEL);
+	if (ret) {
+		leaf_free(leaf);
+		return ERR_PTR(ret);
+	}
+	tide_leaf_lock(leaf);
+	leaf->idle = false;
+	tide_leaf_unlock(leaf);
+	return leaf;
+}
+
 /**
  * tide_leaf_get - the leaf that mirrors an address, made if there was none
  * @mirror: the mirror
@@ -503,33 +588,17 @@ err_leaf:
  */
 struct tide_leaf *tide_leaf_get(struct tide_mirror *mirror, unsigned long va)
 {
-	struct tide_leaf *leaf;
-	int ret;
+	struct tide_leaf *leaf = leaf_find(mirror, va);
 
-	for (;;) {
-		rcu_read_lock();
-		leaf = tide_mirror_leaf(mirror, va, NULL);
-		if (leaf && !refcount_inc_not_zero(&leaf->ref))
-			leaf = NULL;
-		rcu_read_unlock();
-		if (leaf)
-			return leaf;
-
-		leaf = leaf_create(mirror, va);
-		if (IS_ERR(leaf))
-			return leaf;
-		ret = xa_insert(&mirror->leaves, va >> TIDE_LEAF_SHIFT, leaf,
-				GFP_KERNEL);
-		if (!ret) {
-			tide_leaf_lock(leaf);
-			leaf->idle = false;
-			tide_leaf_unlock(leaf);
-			return leaf;
-		}
-		leaf_free(leaf);
-		if (ret != -EBUSY)
-			return ERR_PTR(ret);
-	}
+	if (leaf)
+		return leaf;
+	/* Who came second would have to get rid of its leaf, and wait. */
+	mutex_lock(&mirror->making);
+	leaf = leaf_find(mirror, va);
+	if (!leaf)
+		leaf = leaf_make(mirror, va);
+	mutex_unlock(&mirror->making);
+	return leaf;
 }
 
 /* The tree's reference keeps the count from reaching zero here. */

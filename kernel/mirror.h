@@ -14,6 +14,7 @@
 #include <linux/llist.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
 #include <linux/refcount.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
@@ -75,30 +76,35 @@ struct tide_leaf {
  * @node: in the list of all mirrors
  * @mm: the address space; its memory is not kept, only the structure (M6)
  * @ref: regions, and faults under way
+ * @ending: not in the list any more
+ * @making: one leaf is made at a time
  * @leaves: struct tide_leaf by address >> TIDE_LEAF_SHIFT
  * @generation: another one whenever a leaf has gone; no mirror ever has had it
- * @anchor: makes the address space one that has interval notifiers.  That
- *	takes its locks, so it is done in its own process
- * @watch: counts
- * @invalidating: invalidations that go on at this moment
+ * @anchor: sees all invalidations begin
+ * @watch: sees them end too
+ * @invalidating: how many there are at this moment
+ * @epoch: MMU notifiers' number for the time since there was none
  * @idle: leaves that became empty
  * @reaper: frees them
  * @wq: for pagers that wait for this address space; made for the first one
- * @teardown: frees the mirror
+ * @teardown: frees the mirror, after it has not been used for some time
  */
 struct tide_mirror {
 	struct list_head node;
 	struct mm_struct *mm;
 	refcount_t ref;
+	bool ending;
+	struct mutex making;
 	struct xarray leaves;
 	u64 generation;
 	struct mmu_interval_notifier anchor;
 	struct mmu_notifier watch;
 	atomic_t invalidating;
+	unsigned long epoch;
 	struct llist_head idle;
 	struct delayed_work reaper;
 	struct workqueue_struct *wq;
-	struct work_struct teardown;
+	struct delayed_work teardown;
 };
 
 /**
@@ -153,6 +159,19 @@ static inline void tide_leaf_unlock(struct tide_leaf *leaf)
 static inline bool tide_leaf_contended(const struct tide_leaf *leaf)
 {
 	return atomic_read(&leaf->writers);
+}
+
+/*
+ * Whether MMU notifiers would have who asks wait: there were invalidations
+ * all the time since this leaf had one.
+ */
+static inline bool tide_leaf_is_invalidating(const struct tide_leaf *leaf)
+{
+	const struct tide_mirror *mirror = leaf->mirror;
+
+	return atomic_read(&mirror->invalidating) &&
+	       READ_ONCE(leaf->notifier.invalidate_seq) ==
+	       READ_ONCE(mirror->epoch);
 }
 
 static inline unsigned int tide_leaf_slot(unsigned long va)

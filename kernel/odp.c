@@ -186,6 +186,23 @@ static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
 	return ret;
 }
 
+/*
+ * mmu_interval_read_begin() waits, if the leaf was invalidated, for a moment
+ * in which nothing is, and that need not come (M3).  So do not begin then, but
+ * look a few times for a better moment.
+ */
+static bool is_quiet(const struct tide_leaf *leaf, bool wait)
+{
+	unsigned int pauses = wait ? MAX_PAUSES : 0;
+
+	while (tide_leaf_is_invalidating(leaf)) {
+		if (!pauses--)
+			return false;
+		usleep_range(PAUSE_US, 2 * PAUSE_US);
+	}
+	return true;
+}
+
 static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
 			bool wait)
 {
@@ -201,25 +218,10 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
 	unsigned int races;
 	int ret = -EBUSY;
 
-	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES; races++)
+	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES &&
+	     is_quiet(leaf, wait); races++)
 		ret = leaf_fault(leaf, fault, &window, wait);
 	return ret;
-}
-
-/*
- * mmu_interval_read_begin() waits for a moment in which nothing is being
- * invalidated, which need not come (M3).  So do not begin without one.
- */
-static bool is_quiet(struct tide_mirror *mirror, bool wait)
-{
-	unsigned int pauses = wait ? MAX_PAUSES : 0;
-
-	while (atomic_read(&mirror->invalidating)) {
-		if (!pauses--)
-			return false;
-		usleep_range(PAUSE_US, 2 * PAUSE_US);
-	}
-	return true;
 }
 
 /**
@@ -242,8 +244,6 @@ int tide_odp_fault(const struct tide_fault *fault, bool wait)
 	struct tide_leaf *leaf;
 	int ret;
 
-	if (!is_quiet(fault->mirror, wait))
-		return -EBUSY;
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
 	leaf = tide_leaf_get(fault->mirror, fault->va);
@@ -290,7 +290,7 @@ static long pin_pages(struct mm_struct *mm, unsigned long start,
  * Context: process, no locks; sleeps.  With @wait, a worker that nobody waits
  * for (M6).
  *
- * Return: 0, or -EFAULT: they are not there, or not without waiting.
+ * Return: 0; -EFAULT: they are not there, or not without waiting; -ENOMEM.
  */
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait)
@@ -307,7 +307,7 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 	nr = pin_pages(mm, start, fault->va + fault->len - start, hold, wait);
 	mmput_async(mm);
 	if (nr <= 0)
-		return -EFAULT;
+		return nr == -ENOMEM ? -ENOMEM : -EFAULT;
 	hold->nr = nr;
 	while (nr--)
 		hold->entries[nr] = tide_pinned_entry(hold->pages[nr]);

@@ -481,10 +481,12 @@ static bool req_page_in(struct tide_qp *qp)
 		if (!ret)
 			req->pager = pager;
 	}
-	if (ret == -ENOMEM)
+	if (ret == -ENOMEM) {
+		release_holds(req);
 		mod_timer(&req->timer, jiffies + TIDE_MEMORY_PAUSE);
-	else if (ret)
+	} else if (ret) {
 		req->page_error = side;
+	}
 	tide_mirror_put(fault->mirror);
 	return ret != -ENOMEM;
 }
@@ -496,8 +498,13 @@ static void req_progressed(struct tide_requester *req)
 	stop_waiting(req);
 }
 
-/* Start the operation again from its beginning, with the next attempt. */
-static void req_restart(struct tide_requester *req)
+/**
+ * tide_req_restart - begin the current operation again with the next attempt
+ * @req: the requester, by who runs it
+ *
+ * What the responder has executed already is not taken back.
+ */
+void tide_req_restart(struct tide_requester *req)
 {
 	if (req->executed)
 		return;
@@ -526,7 +533,7 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 	case TIDE_SILENT:
 		if (!tide_qp_may_finish_sends(qp))
 			return true;
-		req_restart(req);
+		tide_req_restart(req);
 		if (req_wait(qp, TIDE_WAIT_ACK))
 			return false;
 		break;

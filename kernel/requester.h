@@ -7,6 +7,7 @@
 
 #include "qp.h"
 
+void tide_req_restart(struct tide_requester *req);
 void tide_req_init(struct tide_qp *qp);
 void tide_req_doorbell(struct tide_qp *qp);
 void tide_req_kick(struct tide_qp *qp);
