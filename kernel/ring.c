@@ -56,8 +56,12 @@ int tide_ring_init(struct tide_ring *ring, u32 entries, u32 entry_size)
 		return -ENOMEM;
 	kref_init(&mem->ref);
 	mem->size = PAGE_ALIGN(TIDE_RING_ENTRIES + (size_t)count * stride);
-	/* vmalloc_user() would leave it unaccounted. */
-	mem->vaddr = __vmalloc(mem->size, GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	/*
+	 * vmalloc_user() would leave it unaccounted; and who may not have so
+	 * much is told, not the kernel log.
+	 */
+	mem->vaddr = __vmalloc(mem->size, GFP_KERNEL_ACCOUNT | __GFP_ZERO |
+			       __GFP_NOWARN);
 	if (!mem->vaddr) {
 		kfree(mem);
 		return -ENOMEM;
