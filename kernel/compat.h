@@ -8,6 +8,8 @@
 #define TIDE_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/shrinker.h>
 #include <linux/version.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
@@ -95,5 +97,54 @@ static inline void tide_vm_flags_set(struct vm_area_struct *vma,
 #else
 #define TIDE_VM_SHADOW_STACK	VM_NONE
 #endif
+
+/* 7.2 made it bool. */
+typedef typeof(((struct mmu_notifier_ops *)0)->test_young(NULL, NULL, 0))
+	tide_young_t;
+
+/**
+ * struct tide_shrinker - a shrinker, which 6.7 began to allocate by itself
+ * @count: as count_objects
+ * @scan: as scan_objects
+ */
+struct tide_shrinker {
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	struct shrinker shrinker;
+#else
+	struct shrinker *shrinker;
+#endif
+	unsigned long (*count)(struct shrinker *shrinker,
+			       struct shrink_control *control);
+	unsigned long (*scan)(struct shrinker *shrinker,
+			      struct shrink_control *control);
+};
+
+static inline int tide_shrinker_register(struct tide_shrinker *tide,
+					 const char *name)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	tide->shrinker.count_objects = tide->count;
+	tide->shrinker.scan_objects = tide->scan;
+	tide->shrinker.seeks = DEFAULT_SEEKS;
+	return register_shrinker(&tide->shrinker, "%s", name);
+#else
+	tide->shrinker = shrinker_alloc(0, "%s", name);
+	if (!tide->shrinker)
+		return -ENOMEM;
+	tide->shrinker->count_objects = tide->count;
+	tide->shrinker->scan_objects = tide->scan;
+	shrinker_register(tide->shrinker);
+	return 0;
+#endif
+}
+
+static inline void tide_shrinker_unregister(struct tide_shrinker *tide)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+	unregister_shrinker(&tide->shrinker);
+#else
+	shrinker_free(tide->shrinker);
+#endif
+}
 
 #endif /* TIDE_COMPAT_H */

@@ -17,8 +17,8 @@
  * struct view - the pages of one side
  * @kaddr: kernel memory, or NULL
  * @mr: the region, in use until view_close()
- * @leaf: the leaf of @va, not locked by view_open()
- * @entries: of the leaf, or of what is pinned; or NULL
+ * @leaf: the leaf of @va, not locked by view_open(); or NULL, and then
+ * @entries: of what is pinned, or NULL
  * @base: address that @entries begin with
  * @va: address of the first byte
  * @need: what an entry has to have
@@ -42,8 +42,11 @@ struct view {
  */
 #define DIRECT_MAX	512
 
-#define NEED_TO_READ	TIDE_ENTRY_READ
-#define NEED_TO_WRITE	(TIDE_ENTRY_READ | TIDE_ENTRY_WRITE | TIDE_ENTRY_DIRTY)
+/* What an access notes in the entry if it is not there yet. */
+#define NOTED		(TIDE_ENTRY_DIRTY | TIDE_ENTRY_YOUNG)
+
+#define NEED_TO_READ	(TIDE_ENTRY_READ | TIDE_ENTRY_YOUNG)
+#define NEED_TO_WRITE	(TIDE_ENTRY_READ | TIDE_ENTRY_WRITE | NOTED)
 
 static bool view_writes(const struct view *view)
 {
@@ -53,7 +56,7 @@ static bool view_writes(const struct view *view)
 static bool hold_covers(const struct tide_hold *hold, struct tide_mr *mr,
 			unsigned long va, bool write)
 {
-	return hold && hold->nr && hold->mirror == mr->mirror &&
+	return hold && hold->nr && hold->mirror == mr->region->mirror &&
 	       va >= hold->va && va - hold->va < hold->nr * PAGE_SIZE &&
 	       (hold->write || !write);
 }
@@ -61,11 +64,12 @@ static bool hold_covers(const struct tide_hold *hold, struct tide_mr *mr,
 static void view_open_on_demand(struct view *view, const struct tide_side *side,
 				u32 *len)
 {
+	struct tide_mirror *mirror = view->mr->region->mirror;
 	struct tide_hold *hold = side->hold;
 	unsigned long end;
 
 	if (side->direct && *len <= DIRECT_MAX &&
-	    tide_mirror_is_current(view->mr->mirror)) {
+	    tide_mirror_is_current(mirror)) {
 		view->user = true;
 		return;
 	}
@@ -74,14 +78,12 @@ static void view_open_on_demand(struct view *view, const struct tide_side *side,
 		view->base = hold->va;
 		end = hold->va + hold->nr * PAGE_SIZE;
 	} else {
-		view->leaf = tide_mirror_leaf(view->mr->mirror, view->va,
-					      side->leaf);
+		view->leaf = tide_mirror_leaf(mirror, view->va, side->leaf);
 		if (view->leaf && tide_leaf_contended(view->leaf))
 			view->leaf = NULL;
-		if (view->leaf)
-			view->entries = view->leaf->entries;
-		view->base = view->va & ~(TIDE_LEAF_SIZE - 1);
-		end = view->base + TIDE_LEAF_SIZE;
+		if (view->leaf && !READ_ONCE(view->leaf->used))
+			WRITE_ONCE(view->leaf->used, true);
+		end = (view->va | (TIDE_LEAF_SIZE - 1)) + 1;
 	}
 	*len = min_t(unsigned long, *len, end - view->va);
 }
@@ -108,7 +110,7 @@ static bool view_open(struct view *view, const struct tide_side *side,
 		return false;
 	view->mr = mr;
 	view->va = mr->va + (side->addr - mr->iova);
-	if (mr->mirror) {
+	if (mr->region) {
 		view_open_on_demand(view, side, len);
 	} else {
 		view->entries = mr->entries;
@@ -123,14 +125,34 @@ static void view_close(struct view *view)
 		tide_mr_put(view->mr);
 }
 
-/* Add to an entry what it lacks, if that is only that it was written. */
-static bool mark_written(const struct view *view, unsigned long *slot,
-			 unsigned long entry)
+/* Add to an entry what it lacks, if that is only what accesses note. */
+static bool note_access(const struct view *view, unsigned long *slot,
+			unsigned long entry)
 {
-	if (view->need & ~entry & ~TIDE_ENTRY_DIRTY)
+	unsigned long lacks = view->need & ~entry;
+
+	if (lacks & ~NOTED)
 		return false;
-	set_bit(TIDE_ENTRY_DIRTY_BIT, slot);
+	atomic_long_or(lacks, (atomic_long_t *)slot);
 	return true;
+}
+
+/*
+ * The entry for an address: a leaf's, a page's.  *size becomes that of the
+ * memory that it is for.
+ */
+static unsigned long *view_slot(const struct view *view, unsigned long va,
+				unsigned long *size)
+{
+	*size = PAGE_SIZE;
+	if (!view->leaf)
+		return view->entries ?
+		       &view->entries[(va - view->base) >> PAGE_SHIFT] : NULL;
+	if (!view->leaf->huge)
+		return view->leaf->entries ?
+		       &view->leaf->entries[tide_leaf_slot(va)] : NULL;
+	*size = TIDE_LEAF_SIZE;
+	return &view->leaf->huge;
 }
 
 /*
@@ -141,20 +163,21 @@ static bool mark_written(const struct view *view, unsigned long *slot,
 static void *view_at(const struct view *view, u32 offset, u32 *len)
 {
 	unsigned long va = view->va + offset;
-	unsigned long *slot, entry;
+	unsigned long *slot, entry, size;
 
 	if (view->kaddr)
 		return view->kaddr + offset;
 	if (view->user)
 		return (void *)va;
-	if (!view->entries)
+	slot = view_slot(view, va, &size);
+	if (!slot)
 		return NULL;
-	slot = &view->entries[(va - view->base) >> PAGE_SHIFT];
 	entry = READ_ONCE(*slot);
-	if (unlikely(view->need & ~entry) && !mark_written(view, slot, entry))
+	if (unlikely(view->need & ~entry) && !note_access(view, slot, entry))
 		return NULL;
-	*len = min_t(u32, *len, PAGE_SIZE - offset_in_page(va));
-	return (void *)(entry & PAGE_MASK) + offset_in_page(va);
+	va &= size - 1;
+	*len = min_t(u32, *len, size - va);
+	return (void *)(entry & PAGE_MASK) + va;
 }
 
 /* Copy a piece; what is left is missing on a side of the caller's own. */
@@ -248,16 +271,19 @@ static void stop_for_fault(struct tide_copy_stop *stop,
 {
 	stop->side = side;
 	stop->fault = (struct tide_fault) {
-		.mirror = tide_mirror_ref(view->mr->mirror),
+		.region = tide_region_get(view->mr->region),
 		.va = view->va,
 		.len = len,
 		.write = view_writes(view),
 	};
 }
 
-/* Copy as much as is there, once both views are open. */
+/*
+ * Copy as much as is there, once both views are open.  What is missing is
+ * told in view of all that is @wanted.
+ */
 static int copy_present(const struct view *dst, const struct view *src,
-			u32 len, struct tide_copy_stop *stop)
+			u32 len, u32 wanted, struct tide_copy_stop *stop)
 {
 	enum tide_side_index missing;
 	u32 copied;
@@ -267,7 +293,7 @@ static int copy_present(const struct view *dst, const struct view *src,
 	unlock_leaves(dst->leaf, src->leaf);
 	if (copied)
 		return copied;
-	stop_for_fault(stop, missing, missing == TIDE_DST ? dst : src, len);
+	stop_for_fault(stop, missing, missing == TIDE_DST ? dst : src, wanted);
 	return -EFAULT;
 }
 
@@ -290,6 +316,7 @@ int tide_copy(const struct tide_side *dst, const struct tide_side *src,
 	      u32 len, struct tide_copy_stop *stop)
 {
 	struct view to = {}, from = {};
+	const u32 wanted = len;
 	int ret = -EACCES;
 
 	len = min(len, TIDE_COPY_MAX);
@@ -300,7 +327,7 @@ int tide_copy(const struct tide_side *dst, const struct tide_side *src,
 	stop->side = TIDE_SRC;
 	if (!view_open(&from, src, false, &len))
 		goto out;
-	ret = copy_present(&to, &from, len, stop);
+	ret = copy_present(&to, &from, len, wanted, stop);
 out:
 	view_close(&from);
 	view_close(&to);

@@ -40,7 +40,7 @@ struct tide_side {
 /**
  * struct tide_copy_stop - why nothing was copied
  * @side: on which end
- * @fault: for -EFAULT: what has to be brought in; the mirror has a reference
+ * @fault: for -EFAULT: what has to be brought in; the region has a reference
  */
 struct tide_copy_stop {
 	enum tide_side_index side;

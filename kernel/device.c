@@ -18,6 +18,7 @@
 #include "cq.h"
 #include "device.h"
 #include "mr.h"
+#include "prefetch.h"
 #include "qp.h"
 #include "res.h"
 #include "stats.h"
@@ -37,7 +38,7 @@ static DEFINE_MUTEX(devices_lock);
 
 static void fill_odp_caps(struct ib_odp_caps *odp)
 {
-	odp->general_caps = IB_ODP_SUPPORT;
+	odp->general_caps = IB_ODP_SUPPORT | IB_ODP_SUPPORT_IMPLICIT;
 	odp->per_transport_caps.rc_odp_caps =
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
@@ -236,6 +237,7 @@ static const struct ib_device_ops tide_ops = {
 	.uverbs_abi_ver = TIDE_ABI_VERSION,
 
 	.add_gid = tide_add_gid,
+	.advise_mr = tide_advise_mr,
 	.alloc_hw_port_stats = tide_alloc_hw_port_stats,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_ucontext = tide_alloc_ucontext,
@@ -255,6 +257,7 @@ static const struct ib_device_ops tide_ops = {
 	.fill_res_cq_entry = tide_fill_res_cq_entry,
 	.fill_res_mr_entry = tide_fill_res_mr_entry,
 	.fill_res_qp_entry = tide_fill_res_qp_entry,
+	.fill_stat_mr_entry = tide_fill_stat_mr_entry,
 	.get_dev_fw_str = tide_get_dev_fw_str,
 	.get_hw_stats = tide_get_hw_stats,
 	.get_link_layer = tide_get_link_layer,

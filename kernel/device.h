@@ -9,6 +9,7 @@
 #include <rdma/ib_verbs.h>
 
 #include "qp.h"
+#include "region.h"
 
 /**
  * struct tide_dev - a device
@@ -18,8 +19,9 @@
  * @parent: the platform device: DMA mask, modalias
  * @node: in the module's list of devices
  * @next_cqn: last number given to a completion queue
- * @stats_lock: protects @retired
+ * @stats_lock: protects what follows, and who counts there or is retired
  * @retired: what destroyed queue pairs have counted
+ * @retired_odp: what on-demand regions have that are no more
  */
 struct tide_dev {
 	struct ib_device ibdev;
@@ -29,6 +31,7 @@ struct tide_dev {
 	atomic_t next_cqn;
 	struct mutex stats_lock;
 	u64 retired[TIDE_CNT_NUM];
+	u64 retired_odp[TIDE_ODP_COUNTERS];
 };
 
 /**

@@ -14,6 +14,7 @@
 #include "mr.h"
 #include "mirror.h"
 #include "qp.h"
+#include "stats.h"
 
 struct workqueue_struct *tide_wq;
 struct workqueue_struct *tide_release_wq;
@@ -81,6 +82,7 @@ static int __init tide_init(void)
 	int ret;
 
 	tide_mr_init();
+	tide_stats_init();
 	tide_wq = alloc_workqueue("tide", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
 	if (!tide_wq)
 		return -ENOMEM;
@@ -90,9 +92,12 @@ static int __init tide_init(void)
 		ret = -ENOMEM;
 		goto err_wq;
 	}
-	ret = ib_register_client(&tide_client);
+	ret = tide_mirrors_init();
 	if (ret)
 		goto err_release_wq;
+	ret = ib_register_client(&tide_client);
+	if (ret)
+		goto err_mirrors;
 	ret = register_netdevice_notifier(&tide_netdev_notifier);
 	if (ret)
 		goto err_client;
@@ -101,6 +106,8 @@ static int __init tide_init(void)
 
 err_client:
 	ib_unregister_client(&tide_client);
+err_mirrors:
+	tide_mirrors_exit();
 err_release_wq:
 	destroy_workqueue(tide_release_wq);
 err_wq:
@@ -115,7 +122,7 @@ static void __exit tide_exit(void)
 	unregister_netdevice_notifier(&tide_netdev_notifier);
 	ib_unregister_client(&tide_client);
 	/* Pagers start works of queue pairs, those let go of pages. */
-	tide_mirrors_wait_gone();
+	tide_mirrors_exit();
 	destroy_workqueue(tide_wq);
 	destroy_workqueue(tide_release_wq);
 	rcu_barrier();

@@ -15,13 +15,21 @@
  * M5  two leaves are locked in the order of their addresses, one leaf once;
  * M6  a process's exit waits for nobody's progress, and its address space is
  *     not kept alive by its regions.
+ *
+ * There is one plain MMU notifier for the address space, not an interval
+ * notifier for each leaf: those make whoever begins to look at page tables,
+ * and whoever frees a leaf, wait for a moment without invalidations, and that
+ * need not come (M3).
  */
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "mirror.h"
 #include "module.h"
+#include "region.h"
+#include "trace.h"
 
 /* How long a leaf stays empty before it is freed. */
 #define REAP_DELAY		(HZ)
@@ -32,9 +40,6 @@
  */
 #define KEEP_TIME		(2 * HZ)
 
-/* Before what would have to wait for invalidations is tried again. */
-#define BUSY_TIME		(HZ / 20)
-
 /* Pages whose dirtying is deferred until the leaf lock is dropped. */
 #define DIRTY_BATCH		32
 
@@ -43,8 +48,31 @@ static DEFINE_MUTEX(mirrors_lock);
 
 static atomic64_t last_generation = ATOMIC64_INIT(0);
 
-/* Mirrors not yet freed. */
+/* Mirrors and leaves not yet freed. */
 static atomic_t nr_mirrors = ATOMIC_INIT(0);
+static atomic_long_t nr_leaves = ATOMIC_LONG_INIT(0);
+
+/**
+ * struct sweep - clearing entries of a leaf, in batches
+ * @leaf: the leaf, locked by turns
+ * @slot: the first entry not yet looked at
+ * @end: the first not to be looked at
+ * @cleared: which were there
+ * @nr: how many of them
+ * @dirty: pages to be dirtied once the lock is dropped, each with a reference
+ * @nr_dirty: how many of these
+ * @lock_pages: dirty pages are to be locked, and stay if they cannot be
+ */
+struct sweep {
+	struct tide_leaf *leaf;
+	unsigned int slot;
+	unsigned int end;
+	DECLARE_BITMAP(cleared, TIDE_LEAF_PAGES);
+	unsigned int nr;
+	struct page *dirty[DIRTY_BATCH];
+	unsigned int nr_dirty;
+	bool lock_pages;
+};
 
 static void leaf_free_rcu(struct rcu_head *rcu)
 {
@@ -52,13 +80,7 @@ static void leaf_free_rcu(struct rcu_head *rcu)
 
 	free_page((unsigned long)leaf->entries);
 	kfree(leaf);
-}
-
-/* Free a leaf that is out of the tree, or never was in it.  Sleeps. */
-static void leaf_free(struct tide_leaf *leaf)
-{
-	mmu_interval_notifier_remove(&leaf->notifier);
-	call_rcu(&leaf->rcu, leaf_free_rcu);
+	atomic_long_dec(&nr_leaves);
 }
 
 /* Have the reaper look at an empty leaf.  The leaf lock is held. */
@@ -73,32 +95,78 @@ static void leaf_check_idle(struct tide_leaf *leaf)
 	queue_delayed_work(tide_wq, &mirror->reaper, REAP_DELAY);
 }
 
-/*
- * Clear entries from @slot on, up to @end or until a batch of written pages
- * is full, and keep those: once their entries are cleared, another
- * invalidation of the same range has nothing to wait for.  The leaf lock is
- * held.
- */
-static unsigned int leaf_clear(struct tide_leaf *leaf, unsigned int slot,
-			       unsigned int end, struct page **dirty,
-			       unsigned int *nr_dirty)
+/* Clear one entry, which may be all the leaf's. */
+static bool sweep_entry(struct sweep *sweep, unsigned long *slot)
 {
-	for (; slot < end && *nr_dirty < DIRTY_BATCH; slot++) {
-		unsigned long entry = leaf->entries[slot];
+	unsigned long entry = *slot;
 
-		if (!entry)
-			continue;
-		if (entry & TIDE_ENTRY_DIRTY) {
-			struct page *page =
-				virt_to_page((void *)(entry & PAGE_MASK));
+	if (entry & TIDE_ENTRY_DIRTY) {
+		struct page *page = virt_to_page((void *)(entry & PAGE_MASK));
 
-			get_page(page);
-			dirty[(*nr_dirty)++] = page;
-		}
-		leaf->entries[slot] = 0;
-		leaf->present--;
+		if (sweep->lock_pages && !trylock_page(page))
+			return false;
+		get_page(page);
+		sweep->dirty[sweep->nr_dirty++] = page;
 	}
-	return slot;
+	*slot = 0;
+	sweep->leaf->present--;
+	return true;
+}
+
+/*
+ * Clear entries up to the end or until a batch of written pages is full, and
+ * keep those: once their entries are cleared, another invalidation of the
+ * same range has nothing to wait for.  The leaf lock is held.
+ */
+static void sweep_batch(struct sweep *sweep)
+{
+	struct tide_leaf *leaf = sweep->leaf;
+
+	sweep->nr_dirty = 0;
+	if (leaf->huge && sweep_entry(sweep, &leaf->huge)) {
+		bitmap_fill(sweep->cleared, TIDE_LEAF_PAGES);
+		sweep->nr = TIDE_LEAF_PAGES;
+	}
+	if (leaf->huge || !leaf->present)
+		sweep->slot = sweep->end;
+	for (; sweep->slot < sweep->end && sweep->nr_dirty < DIRTY_BATCH;
+	     sweep->slot++) {
+		if (!leaf->entries[sweep->slot] ||
+		    !sweep_entry(sweep, &leaf->entries[sweep->slot]))
+			continue;
+		__set_bit(sweep->slot, sweep->cleared);
+		sweep->nr++;
+	}
+}
+
+/*
+ * Clear all of it.  Pages are dirtied with the leaf lock dropped: a file
+ * system's locks are not safe against softirqs, and this one is taken there.
+ */
+static void sweep_all(struct sweep *sweep, void (*dirty)(struct page *page))
+{
+	unsigned int i;
+
+	do {
+		tide_leaf_lock(sweep->leaf);
+		sweep_batch(sweep);
+		leaf_check_idle(sweep->leaf);
+		tide_leaf_unlock(sweep->leaf);
+
+		for (i = 0; i < sweep->nr_dirty; i++)
+			dirty(sweep->dirty[i]);
+	} while (sweep->slot < sweep->end);
+}
+
+static void sweep_init(struct sweep *sweep, struct tide_leaf *leaf,
+		       unsigned int slot, unsigned int end)
+{
+	sweep->leaf = leaf;
+	sweep->slot = slot;
+	sweep->end = end;
+	sweep->nr = 0;
+	sweep->lock_pages = false;
+	bitmap_zero(sweep->cleared, TIDE_LEAF_PAGES);
 }
 
 /*
@@ -115,74 +183,189 @@ static void dirty_invalidated(struct page *page)
 	put_page(page);
 }
 
-/*
- * Pages are dirtied with the leaf lock dropped: a file system's locks are not
- * safe against softirqs, and this one is taken there.
- */
-static bool leaf_invalidate(struct mmu_interval_notifier *notifier,
-			    const struct mmu_notifier_range *range,
-			    unsigned long seq)
+static void leaf_invalidate(struct tide_leaf *leaf, unsigned long start,
+			    unsigned long last)
 {
-	struct tide_leaf *leaf =
-		container_of(notifier, struct tide_leaf, notifier);
-	unsigned long base = notifier->interval_tree.start;
-	unsigned long start = max(range->start, base);
-	unsigned long last = min(range->end - 1, base + TIDE_LEAF_SIZE - 1);
-	unsigned int slot = tide_leaf_slot(start);
-	unsigned int end = tide_leaf_slot(last) + 1;
-	struct page *dirty[DIRTY_BATCH];
-	unsigned int nr_dirty, i;
-	bool begun = false;
+	unsigned long base = tide_leaf_start(leaf);
+	struct sweep sweep;
 
-	do {
-		nr_dirty = 0;
-		tide_leaf_lock(leaf);
-		if (!begun)
-			mmu_interval_set_seq(notifier, seq);
-		begun = true;
-		slot = leaf_clear(leaf, slot, end, dirty, &nr_dirty);
-		leaf_check_idle(leaf);
-		tide_leaf_unlock(leaf);
+	start = max(start, base);
+	last = min(last, base + TIDE_LEAF_SIZE - 1);
+	sweep_init(&sweep, leaf, tide_leaf_slot(start),
+		   tide_leaf_slot(last) + 1);
+	sweep_all(&sweep, dirty_invalidated);
+	if (sweep.nr)
+		tide_regions_invalidated(leaf->mirror, base, sweep.cleared);
+	trace_tide_invalidate(leaf->mirror->mm, start, last, sweep.nr);
+}
 
-		for (i = 0; i < nr_dirty; i++)
-			dirty_invalidated(dirty[i]);
-	} while (slot < end);
-	/* One of very many, perhaps, when a process ends. */
-	if (mmu_notifier_range_blockable(range))
-		cond_resched();
+/* Empty all leaves of an address range. */
+static void mirror_invalidate(struct tide_mirror *mirror, unsigned long start,
+			      unsigned long last, bool blockable)
+{
+	unsigned long index = start >> TIDE_LEAF_SHIFT;
+	unsigned long last_index = last >> TIDE_LEAF_SHIFT;
+	struct tide_leaf *leaf;
+
+	for (;; index++) {
+		rcu_read_lock();
+		leaf = xa_find(&mirror->leaves, &index, last_index, XA_PRESENT);
+		if (leaf)
+			leaf_invalidate(leaf, start, last);
+		rcu_read_unlock();
+		if (!leaf || index == last_index)
+			break;
+		/* One of very many, perhaps, when a process ends. */
+		if (blockable)
+			cond_resched();
+	}
+}
+
+/* The counts that leaves in this range have, each once. */
+#define for_each_invalidations(pos, i, n, mirror, range)		\
+	for (i = (range)->start >> TIDE_LEAF_SHIFT,			\
+	     n = min_t(unsigned long, TIDE_INVALIDATIONS,		\
+		       (((range)->end - 1) >> TIDE_LEAF_SHIFT) - i + 1);\
+	     pos = &(mirror)->invalidations[i % TIDE_INVALIDATIONS], n;	\
+	     i++, n--)
+
+static int watch_start(struct mmu_notifier *watch,
+		       const struct mmu_notifier_range *range)
+{
+	struct tide_mirror *mirror =
+		container_of(watch, struct tide_mirror, watch);
+	struct tide_invalidations *invalidations;
+	unsigned long i, n;
+
+	for_each_invalidations(invalidations, i, n, mirror, range) {
+		atomic_inc(&invalidations->active);
+		atomic_inc(&invalidations->seq);
+	}
+	/* Pairs with tide_leaf_read_begin(). */
+	smp_mb();
+	mirror_invalidate(mirror, range->start, range->end - 1,
+			  mmu_notifier_range_blockable(range));
+	return 0;
+}
+
+static void watch_end(struct mmu_notifier *watch,
+		      const struct mmu_notifier_range *range)
+{
+	struct tide_mirror *mirror =
+		container_of(watch, struct tide_mirror, watch);
+	struct tide_invalidations *invalidations;
+	unsigned long i, n;
+
+	/* What has changed comes before that. */
+	smp_mb();
+	for_each_invalidations(invalidations, i, n, mirror, range)
+		atomic_dec(&invalidations->active);
+}
+
+/* The address space ends; there are no faults any more. */
+static void watch_release(struct mmu_notifier *watch, struct mm_struct *mm)
+{
+	mirror_invalidate(container_of(watch, struct tide_mirror, watch),
+			  0, ULONG_MAX, true);
+}
+
+/* Whether an entry was used; and forget that, if @clear. */
+static bool entry_is_young(unsigned long *slot, bool clear)
+{
+	if (!(READ_ONCE(*slot) & TIDE_ENTRY_YOUNG))
+		return false;
+	if (clear)
+		atomic_long_andnot(TIDE_ENTRY_YOUNG, (atomic_long_t *)slot);
 	return true;
 }
 
-static const struct mmu_interval_notifier_ops leaf_notifier_ops = {
-	.invalidate = leaf_invalidate,
+static bool leaf_is_young(struct tide_leaf *leaf, unsigned long start,
+			  unsigned long last, bool clear)
+{
+	unsigned int slot, end;
+	bool young = false;
+
+	/* Readers set the bit under the same lock. */
+	read_lock_bh(&leaf->lock);
+	if (leaf->huge) {
+		young = entry_is_young(&leaf->huge, clear);
+	} else if (leaf->present) {
+		end = tide_leaf_slot(last) + 1;
+		for (slot = tide_leaf_slot(start); slot < end; slot++)
+			young |= entry_is_young(&leaf->entries[slot], clear);
+	}
+	read_unlock_bh(&leaf->lock);
+	return young;
+}
+
+/*
+ * Whether pages were used through us, as their accessed bits say of the CPU.
+ * At most one huge page is asked for at a time; under page table locks.
+ */
+static bool mirror_is_young(struct mmu_notifier *watch, unsigned long start,
+			    unsigned long end, bool clear)
+{
+	struct tide_mirror *mirror =
+		container_of(watch, struct tide_mirror, watch);
+	unsigned long next, last = end - 1;
+	struct tide_leaf *leaf;
+	bool young = false;
+
+	rcu_read_lock();
+	for (; start <= last; start = next + 1) {
+		next = min(last, start | (TIDE_LEAF_SIZE - 1));
+		leaf = xa_load(&mirror->leaves, start >> TIDE_LEAF_SHIFT);
+		if (leaf)
+			young |= leaf_is_young(leaf, start, next, clear);
+		if (next == ULONG_MAX)
+			break;
+	}
+	rcu_read_unlock();
+	return young;
+}
+
+static tide_young_t watch_clear_young(struct mmu_notifier *watch,
+				      struct mm_struct *mm,
+				      unsigned long start, unsigned long end)
+{
+	return mirror_is_young(watch, start, end, true);
+}
+
+static tide_young_t watch_test_young(struct mmu_notifier *watch,
+				     struct mm_struct *mm,
+				     unsigned long address)
+{
+	return mirror_is_young(watch, address, address + 1, false);
+}
+
+static const struct mmu_notifier_ops watch_ops = {
+	.release = watch_release,
+	.invalidate_range_start = watch_start,
+	.invalidate_range_end = watch_end,
+	.clear_flush_young = watch_clear_young,
+	.clear_young = watch_clear_young,
+	.test_young = watch_test_young,
 };
+
+/* Nobody uses the leaf any more, and nobody invalidates it. */
+static void dirty_unused(struct page *page)
+{
+	set_page_dirty_lock(page);
+	put_page(page);
+}
 
 /* Empty a leaf that nobody uses any more, outside any invalidation. */
 static void leaf_empty(struct tide_leaf *leaf)
 {
-	struct page *dirty[DIRTY_BATCH];
-	unsigned int slot = 0;
-	unsigned int nr_dirty, i;
+	struct sweep sweep;
 
-	do {
-		nr_dirty = 0;
-		tide_leaf_lock(leaf);
-		slot = leaf_clear(leaf, slot, TIDE_LEAF_PAGES, dirty,
-				  &nr_dirty);
-		tide_leaf_unlock(leaf);
-
-		for (i = 0; i < nr_dirty; i++) {
-			set_page_dirty_lock(dirty[i]);
-			put_page(dirty[i]);
-		}
-	} while (slot < TIDE_LEAF_PAGES);
+	sweep_init(&sweep, leaf, 0, TIDE_LEAF_PAGES);
+	sweep_all(&sweep, dirty_unused);
 }
 
 /* Free a leaf if it is still empty and no fault is about to fill it. */
 static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
 {
-	unsigned long index =
-		leaf->notifier.interval_tree.start >> TIDE_LEAF_SHIFT;
 	bool gone = false;
 
 	xa_lock(&mirror->leaves);
@@ -192,7 +375,7 @@ static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
 	leaf->idle = gone;
 	tide_leaf_unlock(leaf);
 	if (gone) {
-		__xa_erase(&mirror->leaves, index);
+		__xa_erase(&mirror->leaves, leaf->index);
 		/* After that: pairs with tide_mirror_leaf(). */
 		smp_store_release(&mirror->generation,
 				  atomic64_inc_return(&last_generation));
@@ -200,14 +383,7 @@ static void reap_leaf(struct tide_mirror *mirror, struct tide_leaf *leaf)
 	xa_unlock(&mirror->leaves);
 
 	if (gone)
-		leaf_free(leaf);
-}
-
-/* Whether taking a leaf out would have to wait. */
-static bool mirror_is_busy(const struct tide_mirror *mirror)
-{
-	return atomic_read(&mirror->invalidating) &&
-	       atomic_read(&mirror->mm->mm_users);
+		call_rcu(&leaf->rcu, leaf_free_rcu);
 }
 
 static void mirror_reap(struct work_struct *work)
@@ -220,13 +396,95 @@ static void mirror_reap(struct work_struct *work)
 	/* The teardown waits for us, and frees all of them. */
 	if (READ_ONCE(mirror->ending))
 		return;
-	if (mirror_is_busy(mirror)) {
-		queue_delayed_work(tide_wq, &mirror->reaper, REAP_DELAY);
-		return;
-	}
 	idle = llist_del_all(&mirror->idle);
 	llist_for_each_entry_safe(leaf, next, idle, reap)
 		reap_leaf(mirror, leaf);
+}
+
+static void dirty_locked(struct page *page)
+{
+	set_page_dirty(page);
+	unlock_page(page);
+	put_page(page);
+}
+
+/*
+ * Empty a leaf that was not used since it was looked at last.  Nobody
+ * invalidates it, so its pages may be truncated unless they are locked; and
+ * memory is short, so this waits for no lock.
+ */
+static bool leaf_age(struct tide_leaf *leaf)
+{
+	struct sweep sweep;
+
+	if (READ_ONCE(leaf->used)) {
+		WRITE_ONCE(leaf->used, false);
+		return false;
+	}
+	sweep_init(&sweep, leaf, 0, TIDE_LEAF_PAGES);
+	sweep.lock_pages = true;
+	sweep_all(&sweep, dirty_locked);
+	return READ_ONCE(leaf->idle);
+}
+
+/* Look at up to *nr leaves of a mirror; returns how many are empty now. */
+static unsigned long mirror_shrink(struct tide_mirror *mirror,
+				   unsigned long *nr)
+{
+	unsigned long freed = 0;
+	struct tide_leaf *leaf;
+
+	for (; *nr; --*nr) {
+		rcu_read_lock();
+		leaf = xa_find(&mirror->leaves, &mirror->hand, ULONG_MAX,
+			       XA_PRESENT);
+		if (leaf && leaf_age(leaf))
+			freed++;
+		rcu_read_unlock();
+		mirror->hand = leaf ? mirror->hand + 1 : 0;
+		if (!leaf)
+			break;
+	}
+	if (freed)
+		mod_delayed_work(tide_wq, &mirror->reaper, 0);
+	return freed;
+}
+
+static unsigned long count_leaves(struct shrinker *shrinker,
+				  struct shrink_control *control)
+{
+	return atomic_long_read(&nr_leaves) ?: SHRINK_EMPTY;
+}
+
+static unsigned long shrink_leaves(struct shrinker *shrinker,
+				   struct shrink_control *control)
+{
+	unsigned long nr = control->nr_to_scan, freed = 0;
+	struct tide_mirror *mirror;
+	LIST_HEAD(done);
+
+	/* Dirtying pages is the file systems' business. */
+	if (!(control->gfp_mask & __GFP_FS) || !mutex_trylock(&mirrors_lock))
+		return SHRINK_STOP;
+	while (nr && !list_empty(&mirrors)) {
+		mirror = list_first_entry(&mirrors, struct tide_mirror, node);
+		freed += mirror_shrink(mirror, &nr);
+		list_move_tail(&mirror->node, &done);
+	}
+	list_splice_tail(&done, &mirrors);
+	mutex_unlock(&mirrors_lock);
+	return freed;
+}
+
+static struct tide_shrinker shrinker = {
+	.count = count_leaves,
+	.scan = shrink_leaves,
+};
+
+/* Once, at module load: 0 or -ENOMEM. */
+int __init tide_mirrors_init(void)
+{
+	return tide_shrinker_register(&shrinker, "tide-leaf");
 }
 
 /* Take a mirror out of the list, unless it is used again. */
@@ -253,37 +511,31 @@ static void mirror_teardown(struct work_struct *work)
 
 	if (!mirror_end(mirror))
 		return;
-	if (mirror_is_busy(mirror)) {
-		queue_delayed_work(tide_release_wq, &mirror->teardown,
-				   BUSY_TIME);
-		return;
-	}
 
 	/* The pager that had the last reference may be at its end yet. */
 	if (mirror->wq)
 		destroy_workqueue(mirror->wq);
 	/*
 	 * A reaper that runs now was started before the reference went; one
-	 * started later, by an invalidation, does nothing.
+	 * started later does nothing.
 	 */
 	cancel_delayed_work_sync(&mirror->reaper);
 	xa_for_each(&mirror->leaves, index, leaf) {
 		leaf_empty(leaf);
-		leaf_free(leaf);
 		cond_resched();
 	}
-	cancel_delayed_work_sync(&mirror->reaper);
-	xa_destroy(&mirror->leaves);
 	mmu_notifier_unregister(&mirror->watch, mirror->mm);
-	mmu_interval_notifier_remove(&mirror->anchor);
-	mmdrop(mirror->mm);
+	cancel_delayed_work_sync(&mirror->reaper);
+	xa_for_each(&mirror->leaves, index, leaf)
+		call_rcu(&leaf->rcu, leaf_free_rcu);
+	xa_destroy(&mirror->leaves);
 	kfree(mirror);
 	if (atomic_dec_and_test(&nr_mirrors))
 		wake_up_var(&nr_mirrors);
 }
 
 /* For the module's end: no region is left, and none will come. */
-void tide_mirrors_wait_gone(void)
+void tide_mirrors_exit(void)
 {
 	struct tide_mirror *mirror;
 
@@ -292,56 +544,7 @@ void tide_mirrors_wait_gone(void)
 		mod_delayed_work(tide_release_wq, &mirror->teardown, 0);
 	mutex_unlock(&mirrors_lock);
 	wait_var_event(&nr_mirrors, !atomic_read(&nr_mirrors));
-}
-
-static bool anchor_invalidate(struct mmu_interval_notifier *notifier,
-			      const struct mmu_notifier_range *range,
-			      unsigned long seq)
-{
-	mmu_interval_set_seq(notifier, seq);
-	WRITE_ONCE(container_of(notifier, struct tide_mirror, anchor)->epoch,
-		   seq);
-	return true;
-}
-
-static const struct mmu_interval_notifier_ops anchor_ops = {
-	.invalidate = anchor_invalidate,
-};
-
-static int watch_start(struct mmu_notifier *watch,
-		       const struct mmu_notifier_range *range)
-{
-	atomic_inc(&container_of(watch, struct tide_mirror,
-				 watch)->invalidating);
-	return 0;
-}
-
-static void watch_end(struct mmu_notifier *watch,
-		      const struct mmu_notifier_range *range)
-{
-	atomic_dec(&container_of(watch, struct tide_mirror,
-				 watch)->invalidating);
-}
-
-static const struct mmu_notifier_ops watch_ops = {
-	.invalidate_range_start = watch_start,
-	.invalidate_range_end = watch_end,
-};
-
-/* Both take all locks of the address space, unless a signal is pending. */
-static int mirror_listen(struct tide_mirror *mirror, struct mm_struct *mm)
-{
-	int ret;
-
-	ret = mmu_interval_notifier_insert(&mirror->anchor, mm, 0, ULONG_MAX,
-					   &anchor_ops);
-	if (ret)
-		return ret;
-	mirror->watch.ops = &watch_ops;
-	ret = mmu_notifier_register(&mirror->watch, mm);
-	if (ret)
-		mmu_interval_notifier_remove(&mirror->anchor);
-	return ret;
+	tide_shrinker_unregister(&shrinker);
 }
 
 static struct tide_mirror *mirror_create(struct mm_struct *mm)
@@ -352,20 +555,24 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT);
 	if (!mirror)
 		return ERR_PTR(-ENOMEM);
-	ret = mirror_listen(mirror, mm);
-	if (ret) {
-		kfree(mirror);
-		return ERR_PTR(ret == -EINTR ? -ERESTARTNOINTR : ret);
-	}
-	mmgrab(mm);
 	mirror->mm = mm;
 	refcount_set(&mirror->ref, 1);
 	mutex_init(&mirror->making);
 	xa_init(&mirror->leaves);
 	mirror->generation = atomic64_inc_return(&last_generation);
+	rwlock_init(&mirror->regions_lock);
+	mirror->regions = RB_ROOT_CACHED;
 	init_llist_head(&mirror->idle);
 	INIT_DELAYED_WORK(&mirror->reaper, mirror_reap);
 	INIT_DELAYED_WORK(&mirror->teardown, mirror_teardown);
+	mirror->watch.ops = &watch_ops;
+
+	/* Takes all locks of the address space, unless a signal is pending. */
+	ret = mmu_notifier_register(&mirror->watch, mm);
+	if (ret) {
+		kfree(mirror);
+		return ERR_PTR(ret == -EINTR ? -ERESTARTNOINTR : ret);
+	}
 	atomic_inc(&nr_mirrors);
 	return mirror;
 }
@@ -431,7 +638,7 @@ bool tide_mirror_is_current(const struct tide_mirror *mirror)
  *
  * Context: process; sleeps for memory.
  *
- * Return: 0 or -ENOMEM.
+ * Return: 1; 0 when it is queued already; -ENOMEM.
  */
 int tide_mirror_queue(struct tide_mirror *mirror, struct work_struct *work)
 {
@@ -449,15 +656,7 @@ int tide_mirror_queue(struct tide_mirror *mirror, struct work_struct *work)
 	}
 	if (!wq)
 		return -ENOMEM;
-	queue_work(wq, work);
-	return 0;
-}
-
-/* One more reference, for one who has one. */
-struct tide_mirror *tide_mirror_ref(struct tide_mirror *mirror)
-{
-	refcount_inc(&mirror->ref);
-	return mirror;
+	return queue_work(wq, work);
 }
 
 /**
@@ -512,35 +711,18 @@ struct tide_leaf *tide_mirror_leaf(struct tide_mirror *mirror,
 }
 
 static struct tide_leaf *leaf_create(struct tide_mirror *mirror,
-				     unsigned long va)
+				     unsigned long index)
 {
-	unsigned long start = va & ~(TIDE_LEAF_SIZE - 1);
-	struct tide_leaf *leaf;
-	int ret = -ENOMEM;
+	struct tide_leaf *leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
 
-	leaf = kzalloc(sizeof(*leaf), GFP_KERNEL_ACCOUNT);
 	if (!leaf)
-		return ERR_PTR(-ENOMEM);
-	leaf->entries = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!leaf->entries)
-		goto err_leaf;
+		return NULL;
 	leaf->mirror = mirror;
-	/* Its notifier works before it is in the mirror, or if it never is. */
-	leaf->idle = true;
+	leaf->index = index;
 	rwlock_init(&leaf->lock);
 	refcount_set(&leaf->ref, 2);
-
-	ret = mmu_interval_notifier_insert(&leaf->notifier, mirror->mm, start,
-					   TIDE_LEAF_SIZE, &leaf_notifier_ops);
-	if (ret)
-		goto err_entries;
+	atomic_long_inc(&nr_leaves);
 	return leaf;
-
-err_entries:
-	free_page((unsigned long)leaf->entries);
-err_leaf:
-	kfree(leaf);
-	return ERR_PTR(ret);
 }
 
 /* The leaf of @va with a reference, or NULL. */
@@ -559,21 +741,18 @@ static struct tide_leaf *leaf_find(struct tide_mirror *mirror, unsigned long va)
 /* A new one, in the mirror; mirror->making is held. */
 static struct tide_leaf *leaf_make(struct tide_mirror *mirror, unsigned long va)
 {
-	struct tide_leaf *leaf = leaf_create(mirror, va);
+	unsigned long index = va >> TIDE_LEAF_SHIFT;
+	struct tide_leaf *leaf = leaf_create(mirror, index);
 	int ret;
 
-	if (IS_ERR(leaf))
-		return leaf;
+	if (!leaf)
+		return ERR_PTR(-ENOMEM);
 	/* One that is being reaped leaves under the tree's lock. */
-	ret = xa_insert(&mirror->leaves, va >> TIDE_LEAF_SHIFT, leaf,
-			GFP_KERNEL);
+	ret = xa_insert(&mirror->leaves, index, leaf, GFP_KERNEL_ACCOUNT);
 	if (ret) {
-		leaf_free(leaf);
+		leaf_free_rcu(&leaf->rcu);
 		return ERR_PTR(ret);
 	}
-	tide_leaf_lock(leaf);
-	leaf->idle = false;
-	tide_leaf_unlock(leaf);
 	return leaf;
 }
 
@@ -592,7 +771,6 @@ struct tide_leaf *tide_leaf_get(struct tide_mirror *mirror, unsigned long va)
 
 	if (leaf)
 		return leaf;
-	/* Who came second would have to get rid of its leaf, and wait. */
 	mutex_lock(&mirror->making);
 	leaf = leaf_find(mirror, va);
 	if (!leaf)

@@ -103,6 +103,75 @@ bool tide_mr_allows(u32 key, u64 pd_id, u64 addr, u64 len, int rights)
 	return ok;
 }
 
+/**
+ * tide_mr_find_region - the on-demand region behind a key, for advice
+ * @key: its lkey
+ * @pd_id: the protection domain of who gives the advice
+ * @addr: I/O virtual address of the first byte
+ * @len: bytes
+ * @write: whether they are to be written
+ * @region: becomes the region, with a reference
+ * @va: becomes the address of the first byte
+ *
+ * Context: any.
+ *
+ * Return: 0; -ENOENT: there is no such key; -EPERM: it is another protection
+ * domain's, or not for writing; -EINVAL: it is not on demand; -EFAULT: it is
+ * not all of this.
+ */
+int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
+			struct tide_region **region, unsigned long *va)
+{
+	struct tide_mr *mr;
+	int ret = 0;
+
+	rcu_read_lock();
+	mr = xa_load(&regions, key >> TIDE_KEY_TAG_BITS);
+	if (!mr || mr->ibmr.lkey != key || !refcount_inc_not_zero(&mr->users)) {
+		rcu_read_unlock();
+		return -ENOENT;
+	}
+	if (mr->pd_id != pd_id ||
+	    (write && !(mr->access & IB_ACCESS_LOCAL_WRITE)))
+		ret = -EPERM;
+	else if (!mr->region)
+		ret = -EINVAL;
+	else if (!mr_check(mr, key, pd_id, addr, len, 0))
+		ret = -EFAULT;
+	if (!ret) {
+		*region = tide_region_get(mr->region);
+		*va = mr->va + (addr - mr->iova);
+	}
+	tide_mr_put(mr);
+	rcu_read_unlock();
+	return ret;
+}
+
+static void add_counts(const struct tide_region *region, u64 *sums)
+{
+	int i;
+
+	for (i = 0; i < TIDE_ODP_COUNTERS; i++)
+		sums[i] += atomic64_read(&region->counts[i]);
+}
+
+/**
+ * tide_mr_add_counts - add up what a device's regions have counted
+ * @ibdev: the device, whose stats_lock is held
+ * @sums: of TIDE_ODP_COUNTERS
+ */
+void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums)
+{
+	struct tide_mr *mr;
+	unsigned long key;
+
+	rcu_read_lock();
+	xa_for_each(&regions, key, mr)
+		if (mr->ibmr.device == ibdev && mr->region)
+			add_counts(mr->region, sums);
+	rcu_read_unlock();
+}
+
 static int mr_pin(struct tide_mr *mr)
 {
 	struct sg_page_iter iter;
@@ -130,18 +199,32 @@ static int mr_pin(struct tide_mr *mr)
 	return 0;
 }
 
-static int mr_mirror(struct tide_mr *mr)
+/*
+ * An implicit region is all of the address space, now and later, and nothing
+ * that is not the process's.
+ */
+static bool mr_is_implicit(const struct tide_mr *mr)
 {
+	return !mr->va && mr->length == U64_MAX;
+}
+
+static int mr_open_region(struct tide_mr *mr)
+{
+	if (mr_is_implicit(mr)) {
+		if (mr->iova)
+			return -EINVAL;
+		mr->length = TASK_SIZE;
+	}
 	if (mr->va + mr->length > TASK_SIZE)
 		return -EINVAL;
-	mr->mirror = tide_mirror_get_current();
-	return PTR_ERR_OR_ZERO(mr->mirror);
+	mr->region = tide_region_open_current(mr->va, mr->length);
+	return PTR_ERR_OR_ZERO(mr->region);
 }
 
 static void mr_free(struct tide_mr *mr)
 {
-	if (mr->mirror) {
-		tide_mirror_put(mr->mirror);
+	if (mr->region) {
+		tide_region_close(mr->region);
 	} else {
 		kvfree(mr->entries);
 		ib_umem_release(mr->umem);
@@ -178,7 +261,7 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 	refcount_set(&mr->users, 1);
 	init_completion(&mr->idle);
 
-	ret = access & IB_ACCESS_ON_DEMAND ? mr_mirror(mr) : mr_pin(mr);
+	ret = access & IB_ACCESS_ON_DEMAND ? mr_open_region(mr) : mr_pin(mr);
 	if (ret)
 		goto err_mr;
 	ret = mr_assign_key(mr);
@@ -196,9 +279,15 @@ err_mr:
 
 int tide_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
 {
+	struct tide_dev *dev = to_tide_dev(ibmr->device);
 	struct tide_mr *mr = to_tide_mr(ibmr);
 
+	/* Held, so that a region counts once: here or there. */
+	mutex_lock(&dev->stats_lock);
 	xa_erase(&regions, ibmr->lkey >> TIDE_KEY_TAG_BITS);
+	if (mr->region)
+		add_counts(mr->region, dev->retired_odp);
+	mutex_unlock(&dev->stats_lock);
 	tide_mr_put(mr);
 	wait_for_completion(&mr->idle);
 	mr_free(mr);

@@ -10,7 +10,7 @@
 #include <rdma/ib_verbs.h>
 
 #include "compat.h"
-#include "mirror.h"
+#include "region.h"
 
 /* The rights a region can give; the others say how it is made. */
 #define TIDE_MR_RIGHTS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
@@ -30,7 +30,7 @@
  * @va: the address of the first byte in the owner's address space
  * @umem: the pinned memory, or NULL
  * @entries: the pages of @umem, as a leaf would have them
- * @mirror: what an on-demand region is a window on, or NULL
+ * @region: an on-demand region's window on its mirror, or NULL
  * @users: accesses under way, and one until deregistration
  * @idle: completed when the last of them has ended
  * @rcu: frees it
@@ -44,7 +44,7 @@ struct tide_mr {
 	u64 va;
 	struct ib_umem *umem;
 	unsigned long *entries;
-	struct tide_mirror *mirror;
+	struct tide_region *region;
 	refcount_t users;
 	struct completion idle;
 	struct rcu_head rcu;
@@ -58,6 +58,9 @@ static inline struct tide_mr *to_tide_mr(struct ib_mr *ibmr)
 struct tide_mr *tide_mr_get(u32 key, u64 pd_id, u64 addr, u64 len, int rights);
 void tide_mr_put(struct tide_mr *mr);
 bool tide_mr_allows(u32 key, u64 pd_id, u64 addr, u64 len, int rights);
+int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
+			struct tide_region **region, unsigned long *va);
+void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums);
 
 struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 			       u64 iova, int access,

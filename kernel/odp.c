@@ -6,9 +6,11 @@
 #include <linux/delay.h>
 #include <linux/hmm.h>
 #include <linux/hugetlb_inline.h>
+#include <linux/ktime.h>
 #include <linux/magic.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
 #include <linux/userfaultfd_k.h>
@@ -17,6 +19,7 @@
 #include "compat.h"
 #include "module.h"
 #include "odp.h"
+#include "trace.h"
 
 /*
  * Races that a fault may lose against invalidations before its caller has to
@@ -28,8 +31,29 @@
 #define MAX_PAUSES	10
 #define PAUSE_US	100
 
-/* Pages looked at by one fault; those not asked for are only snapshotted. */
-#define FAULT_WINDOW		(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
+/* Pages that one step of a fault looks at, or makes. */
+#define STEP_PAGES	(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
+#define STEP_SIZE	(STEP_PAGES << PAGE_SHIFT)
+
+/**
+ * struct step - looking at some page tables, all of one leaf
+ * @leaf: the leaf to fill, with a reference
+ * @start: address of the first page
+ * @end: behind the last one
+ * @fault: make pages that are missing
+ * @write: writable ones
+ * @wait: for whoever changes the address space
+ * @made: pages that were not in the leaf before
+ */
+struct step {
+	struct tide_leaf *leaf;
+	unsigned long start;
+	unsigned long end;
+	bool fault;
+	bool write;
+	bool wait;
+	unsigned int made;
+};
 
 /*
  * memfd_secret() takes its pages out of the kernel's map: they are not for us,
@@ -60,10 +84,33 @@ static unsigned long make_entry(unsigned long pfn)
 	return entry;
 }
 
-static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
-		      const unsigned long *pfns, unsigned int nr)
+/* Whether one huge page is all of the leaf. */
+static bool is_huge(unsigned long pfn)
 {
-	unsigned int i;
+	return pfn & HMM_PFN_VALID &&
+	       hmm_pfn_to_map_order(pfn) >= TIDE_LEAF_SHIFT - PAGE_SHIFT;
+}
+
+static unsigned int fill_huge(struct tide_leaf *leaf, unsigned int slot,
+			      unsigned long pfn)
+{
+	unsigned long entry = make_entry(pfn);
+	unsigned long old = leaf->huge;
+
+	if (!entry)
+		return 0;
+	entry -= (unsigned long)slot << PAGE_SHIFT;
+	leaf->huge = entry | (old & (TIDE_ENTRY_DIRTY | TIDE_ENTRY_YOUNG));
+	if (old)
+		return 0;
+	leaf->present++;
+	return TIDE_LEAF_PAGES;
+}
+
+static unsigned int fill_small(struct tide_leaf *leaf, unsigned int slot,
+			       const unsigned long *pfns, unsigned int nr)
+{
+	unsigned int i, made = 0;
 
 	for (i = 0; i < nr; i++, slot++) {
 		unsigned long old = leaf->entries[slot];
@@ -71,10 +118,38 @@ static void leaf_fill(struct tide_leaf *leaf, unsigned int slot,
 
 		if (!entry)
 			continue;
+		leaf->entries[slot] = entry |
+			(old & (TIDE_ENTRY_DIRTY | TIDE_ENTRY_YOUNG));
 		if (!old)
-			leaf->present++;
-		leaf->entries[slot] = entry | (old & TIDE_ENTRY_DIRTY);
+			made++;
 	}
+	leaf->present += made;
+	return made;
+}
+
+/* Returns how many pages were not there before.  The leaf is locked. */
+static unsigned int leaf_fill(struct tide_leaf *leaf, unsigned int slot,
+			      const unsigned long *pfns, unsigned int nr)
+{
+	if (leaf->huge || (is_huge(pfns[0]) && !leaf->present))
+		return is_huge(pfns[0]) ? fill_huge(leaf, slot, pfns[0]) : 0;
+	return leaf->entries ? fill_small(leaf, slot, pfns, nr) : 0;
+}
+
+/* How many pages from @slot on are there as needed.  The leaf is locked. */
+static unsigned int leaf_count(const struct tide_leaf *leaf, unsigned int slot,
+			       unsigned int nr, unsigned long need)
+{
+	unsigned int i;
+
+	if (leaf->huge)
+		return (leaf->huge & need) == need ? nr : 0;
+	if (!leaf->entries)
+		return 0;
+	for (i = 0; i < nr; i++)
+		if ((leaf->entries[slot + i] & need) != need)
+			break;
+	return i;
 }
 
 /*
@@ -95,42 +170,20 @@ static unsigned long prompt_bytes(struct mm_struct *mm, unsigned long va,
 	return min(len, vma->vm_end - va);
 }
 
-/* The pages that @fault asks for and that can be made promptly. */
-static int make_pages(struct tide_leaf *leaf, const struct tide_fault *fault,
-		      struct hmm_range *window)
-{
-	unsigned long start = fault->va & PAGE_MASK;
-	unsigned long len = min(fault->va + fault->len, window->end) - start;
-	struct hmm_range wanted = {
-		.notifier = &leaf->notifier,
-		.notifier_seq = window->notifier_seq,
-		.start = start,
-		.hmm_pfns = window->hmm_pfns,
-		.default_flags = HMM_PFN_REQ_FAULT |
-				 (fault->write ? HMM_PFN_REQ_WRITE : 0),
-	};
-
-	len = prompt_bytes(leaf->mirror->mm, start, len);
-	if (!len)
-		return 0;
-	wanted.end = PAGE_ALIGN(start + len);
-	return hmm_range_fault(&wanted);
-}
-
 /* get_user_pages() writes to no shadow stack, nor do we. */
-static void spare_shadow_stacks(struct mm_struct *mm, struct hmm_range *window)
+static void spare_shadow_stacks(struct mm_struct *mm, struct hmm_range *range)
 {
-	VMA_ITERATOR(vmas, mm, window->start);
+	VMA_ITERATOR(vmas, mm, range->start);
 	struct vm_area_struct *vma;
 	unsigned long va, end;
 
-	for_each_vma_range(vmas, vma, window->end) {
+	for_each_vma_range(vmas, vma, range->end) {
 		if (!(vma->vm_flags & TIDE_VM_SHADOW_STACK))
 			continue;
-		va = max(vma->vm_start, window->start);
-		end = min(vma->vm_end, window->end);
+		va = max(vma->vm_start, range->start);
+		end = min(vma->vm_end, range->end);
 		for (; va < end; va += PAGE_SIZE)
-			window->hmm_pfns[(va - window->start) >> PAGE_SHIFT] &=
+			range->hmm_pfns[(va - range->start) >> PAGE_SHIFT] &=
 				~HMM_PFN_WRITE;
 	}
 }
@@ -147,49 +200,110 @@ static int lock_mm(struct mm_struct *mm, bool wait)
 }
 
 /*
- * One attempt to make the pages wanted and to look at those around them;
- * -EBUSY when an invalidation came between.  These are two steps, because
- * hmm_range_fault() that finds one page missing makes all that follow it in
- * its range.
+ * Read page tables, and make pages that can be made promptly.  Shortens the
+ * step to the end of the mapping in which they are made.
  */
-static int leaf_fault(struct tide_leaf *leaf, const struct tide_fault *fault,
-		      struct hmm_range *window, bool wait)
+static int step_look(struct step *step, unsigned long *pfns)
 {
-	unsigned long need = TIDE_ENTRY_READ |
-			     (fault->write ? TIDE_ENTRY_WRITE : 0);
-	struct mm_struct *mm = leaf->mirror->mm;
+	struct mm_struct *mm = step->leaf->mirror->mm;
+	/*
+	 * hmm_range_fault() wants an interval notifier, for the address space
+	 * and to find out early that it has to be asked again.  This one is
+	 * never invalidated; we find that out by ourselves.
+	 */
+	struct mmu_interval_notifier notifier = { .mm = mm };
+	struct hmm_range range = {
+		.notifier = &notifier,
+		.start = step->start,
+		.hmm_pfns = pfns,
+	};
+	unsigned long prompt = 0;
 	int ret;
 
-	window->notifier_seq = mmu_interval_read_begin(&leaf->notifier);
-	ret = lock_mm(mm, wait);
+	ret = lock_mm(mm, step->wait);
 	if (ret)
 		return ret;
-	ret = make_pages(leaf, fault, window);
+	if (step->fault)
+		prompt = prompt_bytes(mm, step->start, step->end - step->start);
+	if (prompt) {
+		step->end = PAGE_ALIGN(step->start + prompt);
+		range.default_flags = HMM_PFN_REQ_FAULT |
+				      (step->write ? HMM_PFN_REQ_WRITE : 0);
+	}
+	range.end = step->end;
+	ret = hmm_range_fault(&range);
 	if (!ret)
-		ret = hmm_range_fault(window);
-	if (!ret)
-		spare_shadow_stacks(mm, window);
+		spare_shadow_stacks(mm, &range);
 	mmap_read_unlock(mm);
+	return ret;
+}
+
+static bool any_is_valid(const unsigned long *pfns, unsigned int nr)
+{
+	while (nr--)
+		if (pfns[nr] & HMM_PFN_VALID)
+			return true;
+	return false;
+}
+
+/* A page for entries, if they are needed; NULL if not, or an ERR_PTR(). */
+static unsigned long *spare_entries(const struct tide_leaf *leaf,
+				    const unsigned long *pfns, unsigned int nr)
+{
+	void *page;
+
+	if (READ_ONCE(leaf->entries) || is_huge(pfns[0]) ||
+	    !any_is_valid(pfns, nr))
+		return NULL;
+	page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	return page ?: ERR_PTR(-ENOMEM);
+}
+
+/*
+ * Take a step: the pages from its start on that are there afterwards, or
+ * -EBUSY when an invalidation came between, or another negative errno.
+ */
+static long step_take(struct step *step)
+{
+	unsigned long need = TIDE_ENTRY_READ |
+			     (step->write ? TIDE_ENTRY_WRITE : 0);
+	unsigned int slot = tide_leaf_slot(step->start);
+	struct tide_leaf *leaf = step->leaf;
+	unsigned long pfns[STEP_PAGES];
+	unsigned long *spare;
+	unsigned int nr;
+	long ret;
+	int seq;
+
+	if (!tide_leaf_read_begin(leaf, &seq))
+		return -EBUSY;
+	/* hmm_range_fault() takes what is there for requests. */
+	memset(pfns, 0, sizeof(pfns));
+	ret = step_look(step, pfns);
 	if (ret)
 		return ret;
+	nr = (step->end - step->start) >> PAGE_SHIFT;
+	spare = spare_entries(leaf, pfns, nr);
+	if (IS_ERR(spare))
+		return PTR_ERR(spare);
 
 	tide_leaf_lock(leaf);
-	if (mmu_interval_read_retry(&leaf->notifier, window->notifier_seq)) {
+	if (tide_leaf_read_retry(leaf, seq)) {
 		ret = -EBUSY;
 	} else {
-		leaf_fill(leaf, tide_leaf_slot(window->start),
-			  window->hmm_pfns, FAULT_WINDOW);
-		if ((leaf->entries[tide_leaf_slot(fault->va)] & need) != need)
-			ret = -EFAULT;
+		if (!leaf->entries)
+			swap(leaf->entries, spare);
+		step->made += leaf_fill(leaf, slot, pfns, nr);
+		ret = leaf_count(leaf, slot, nr, need);
 	}
 	tide_leaf_unlock(leaf);
+	free_page((unsigned long)spare);
 	return ret;
 }
 
 /*
- * mmu_interval_read_begin() waits, if the leaf was invalidated, for a moment
- * in which nothing is, and that need not come (M3).  So do not begin then, but
- * look a few times for a better moment.
+ * There may be no moment at all in which nothing is invalidated (M3).  So look
+ * a few times for one.
  */
 static bool is_quiet(const struct tide_leaf *leaf, bool wait)
 {
@@ -203,25 +317,123 @@ static bool is_quiet(const struct tide_leaf *leaf, bool wait)
 	return true;
 }
 
-static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
-			bool wait)
+/* Take a step until it holds, or -EBUSY when it was in vain too often. */
+static long step_insist(struct step *step, struct tide_region *region)
 {
-	const unsigned long size = FAULT_WINDOW << PAGE_SHIFT;
-	unsigned long start = round_down(fault->va, size);
-	unsigned long pfns[FAULT_WINDOW];
-	struct hmm_range window = {
-		.notifier = &leaf->notifier,
-		.start = start,
-		.end = start + size,
-		.hmm_pfns = pfns,
-	};
+	const unsigned long end = step->end;
 	unsigned int races;
-	int ret = -EBUSY;
+	long ret = -EBUSY;
 
 	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES &&
-	     is_quiet(leaf, wait); races++)
-		ret = leaf_fault(leaf, fault, &window, wait);
+	     is_quiet(step->leaf, step->wait); races++) {
+		step->end = end;
+		ret = step_take(step);
+	}
+	if (ret == -EBUSY)
+		races++;
+	if (races > 1)
+		tide_region_count(region, TIDE_ODP_LOST_RACES, races - 1);
 	return ret;
+}
+
+/* Bring in what is wanted behind the first page, as far as that goes. */
+static void fault_on(struct step *step, unsigned long end)
+{
+	while (step->end < end) {
+		step->start = step->end;
+		step->end = min(end, round_up(step->start + 1, STEP_SIZE));
+		if (step_take(step) <= 0)
+			return;
+	}
+}
+
+/* See what is there next to a page that was brought in. */
+static void fault_look(struct step *step)
+{
+	step->start = round_down(step->start, STEP_SIZE);
+	step->end = step->start + STEP_SIZE;
+	step->fault = false;
+	step_take(step);
+}
+
+/*
+ * Where the pages for @len bytes of a fault end: with the leaf or the region at
+ * the latest.
+ */
+static unsigned long fault_end(const struct tide_fault *fault,
+			       unsigned long len)
+{
+	unsigned long leaf_end = (fault->va | (TIDE_LEAF_SIZE - 1)) + 1;
+	unsigned long left = min(leaf_end, tide_region_end(fault->region)) -
+			     fault->va;
+
+	return PAGE_ALIGN(fault->va + min(left, len));
+}
+
+/*
+ * The first page comes by itself: it may be a huge one, and for it alone
+ * somebody is waiting.  What is wanted comes next.  Of what is not wanted only
+ * that is taken which is there, so that one access to sparse memory makes one
+ * page.
+ */
+static int fault_leaf(struct step *step, const struct tide_fault *fault)
+{
+	unsigned long len = (unsigned long)fault->len + fault->around;
+	unsigned long end = fault_end(fault, len);
+	long ret;
+
+	step->start = fault->va & PAGE_MASK;
+	step->end = step->start + PAGE_SIZE;
+	ret = step_insist(step, fault->region);
+	if (ret <= 0)
+		return ret ?: -EFAULT;
+	if (READ_ONCE(step->leaf->huge))
+		return 0;
+	if (end - step->start < STEP_SIZE) {
+		struct step look = *step;
+
+		fault_look(&look);
+		step->made = look.made;
+	}
+	fault_on(step, end);
+	return 0;
+}
+
+/*
+ * Whether an access that faults at this page goes on from where it was, or
+ * from where a look at what was there has let it come.
+ */
+static bool is_next(const struct tide_around *around, unsigned long page)
+{
+	unsigned long ahead = page - around->next;
+
+	return ahead <= around->pages ||
+	       (IS_ALIGNED(page, STEP_PAGES) && ahead < STEP_PAGES);
+}
+
+/**
+ * tide_odp_look_around - how much more than is wanted should a fault bring in
+ * @around: what the last ones of the same access were
+ * @fault: the fault, whose share of it is set
+ *
+ * Sequential access makes that grow, up to a leaf, other access shrink.
+ */
+void tide_odp_look_around(struct tide_around *around, struct tide_fault *fault)
+{
+	unsigned long first = fault->va >> PAGE_SHIFT;
+	unsigned long end = (fault->va + fault->len - 1) >> PAGE_SHIFT;
+	unsigned long leaf_end = first | (TIDE_LEAF_PAGES - 1);
+	unsigned int wanted;
+
+	end = min(end, leaf_end) + 1;
+	wanted = end - first;
+	if (is_next(around, first))
+		around->pages = min_t(unsigned int, TIDE_LEAF_PAGES,
+				      2 * max(around->pages, wanted));
+	else
+		around->pages /= 4;
+	around->next = min(end + around->pages, leaf_end + 1);
+	fault->around = around->pages << PAGE_SHIFT;
 }
 
 /**
@@ -240,19 +452,31 @@ static int fault_window(struct tide_leaf *leaf, const struct tide_fault *fault,
  */
 int tide_odp_fault(const struct tide_fault *fault, bool wait)
 {
-	struct mm_struct *mm = fault->mirror->mm;
-	struct tide_leaf *leaf;
+	struct tide_region *region = fault->region;
+	struct mm_struct *mm = region->mirror->mm;
+	struct step step = {
+		.fault = true,
+		.write = fault->write,
+		.wait = wait,
+	};
+	u64 started = ktime_get_ns(), took;
 	int ret;
 
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
-	leaf = tide_leaf_get(fault->mirror, fault->va);
-	if (IS_ERR(leaf)) {
-		ret = PTR_ERR(leaf);
+	step.leaf = tide_leaf_get(region->mirror, fault->va);
+	if (IS_ERR(step.leaf)) {
+		ret = PTR_ERR(step.leaf);
 		goto out;
 	}
-	ret = fault_window(leaf, fault, wait);
-	tide_leaf_put(leaf);
+	ret = fault_leaf(&step, fault);
+	tide_leaf_put(step.leaf);
+	took = ktime_get_ns() - started;
+	tide_region_count(region, TIDE_ODP_FAULTS, 1);
+	tide_region_count(region, TIDE_ODP_FAULTED_PAGES, step.made);
+	tide_region_count(region, TIDE_ODP_FAULT_NS, took);
+	trace_tide_fault(mm, fault->va, fault->len, fault->write, step.made,
+			 took, ret);
 out:
 	mmput_async(mm);
 	return ret;
@@ -295,16 +519,23 @@ static long pin_pages(struct mm_struct *mm, unsigned long start,
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait)
 {
-	struct mm_struct *mm = fault->mirror->mm;
+	struct tide_mirror *mirror = fault->region->mirror;
 	unsigned long start = fault->va & PAGE_MASK;
+	unsigned long len = fault_end(fault, fault->len) - start;
+	struct mm_struct *mm = mirror->mm;
+	u64 started = ktime_get_ns();
 	long nr;
 
 	if (!mmget_not_zero(mm))
 		return -EFAULT;
 	hold->va = start;
-	hold->mirror = fault->mirror;
+	hold->mirror = mirror;
 	hold->write = fault->write;
-	nr = pin_pages(mm, start, fault->va + fault->len - start, hold, wait);
+	nr = pin_pages(mm, start, len, hold, wait);
+	tide_region_count(fault->region, TIDE_ODP_FALLBACK_PINS, 1);
+	tide_region_count(fault->region, TIDE_ODP_FAULT_NS,
+			  ktime_get_ns() - started);
+	trace_tide_fallback(mm, start, len, fault->write, nr);
 	mmput_async(mm);
 	if (nr <= 0)
 		return nr == -ENOMEM ? -ENOMEM : -EFAULT;
@@ -367,4 +598,115 @@ void tide_odp_release(struct tide_hold *hold)
 	late->nr = nr;
 	memcpy(late->pages, hold->pages, nr * sizeof(*late->pages));
 	queue_work(tide_release_wq, &late->work);
+}
+
+/* Have pages made that somebody else has to provide; how many. */
+static long make_late(const struct tide_fault *fault)
+{
+	struct tide_hold hold = {};
+	long nr;
+	int ret;
+
+	ret = tide_odp_hold(fault, &hold, true);
+	if (ret)
+		return fatal_signal_pending(current) ? -EINTR : ret;
+	nr = hold.nr;
+	tide_odp_release(&hold);
+	return nr;
+}
+
+/* The next few pages of a prefetch; how many have been dealt with. */
+static long bring_in_some(struct step *step, struct tide_region *region)
+{
+	struct tide_fault late = {
+		.region = region,
+		.va = step->start,
+		.len = step->end - step->start,
+		.write = step->write,
+	};
+	const unsigned long end = step->end;
+	long ret;
+
+	ret = step_insist(step, region);
+	if (!step->fault)
+		return ret == -EBUSY || ret >= 0 ?
+		       (end - step->start) >> PAGE_SHIFT : ret;
+	if (ret > 0 || (ret && ret != -EBUSY && ret != -EFAULT))
+		return ret;
+	ret = make_late(&late);
+	if (ret <= 0)
+		return ret;
+	/* Whoever makes them go again at once has made the advice worthless. */
+	step->end = min(end, step->start + (ret << PAGE_SHIFT));
+	step_take(step);
+	return ret;
+}
+
+/* Bring in pages of one leaf, up to @end. */
+static int bring_in_leaf(struct step *step, struct tide_region *region,
+			 unsigned long end)
+{
+	long ret = 0;
+
+	while (step->start < end) {
+		if (tide_region_is_closed(region))
+			return -EFAULT;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		step->end = min(end, round_up(step->start + 1, STEP_SIZE));
+		ret = bring_in_some(step, region);
+		if (ret < 0)
+			return ret;
+		step->start += ret << PAGE_SHIFT;
+		/* No step is needed for what the first has shown to be huge. */
+		if (READ_ONCE(step->leaf->huge) && ret)
+			step->start = max(step->start, end);
+		cond_resched();
+	}
+	return 0;
+}
+
+/**
+ * tide_odp_bring_in - bring pages into the mirror before they are accessed
+ * @region: the region, with a reference
+ * @va: the first byte
+ * @len: bytes, all of them in the region
+ * @fault: make pages that are missing, else take those that are there
+ * @write: so that they can be written
+ *
+ * Waits for whatever has to be waited for, until a signal kills.
+ *
+ * Context: process, no locks; sleeps.
+ *
+ * Return: pages that were not in the mirror before; -EFAULT when something is
+ * not there; -EPERM when it cannot be written; -ENOMEM; -EINTR.
+ */
+long tide_odp_bring_in(struct tide_region *region, unsigned long va,
+		       unsigned long len, bool fault, bool write)
+{
+	struct mm_struct *mm = region->mirror->mm;
+	const unsigned long end = PAGE_ALIGN(va + len);
+	struct step step = {
+		.start = va & PAGE_MASK,
+		.fault = fault,
+		.write = write,
+		.wait = true,
+	};
+	unsigned long leaf_end;
+	int ret = 0;
+
+	while (!ret && step.start < end) {
+		leaf_end = min(end, (step.start | (TIDE_LEAF_SIZE - 1)) + 1);
+		if (!mmget_not_zero(mm))
+			return -EFAULT;
+		step.leaf = tide_leaf_get(region->mirror, step.start);
+		ret = PTR_ERR_OR_ZERO(step.leaf);
+		if (!ret) {
+			ret = bring_in_leaf(&step, region, leaf_end);
+			tide_leaf_put(step.leaf);
+		}
+		mmput_async(mm);
+		step.start = leaf_end;
+	}
+	return ret ?: step.made;
 }

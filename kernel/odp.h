@@ -5,20 +5,32 @@
 #ifndef TIDE_ODP_H
 #define TIDE_ODP_H
 
-#include "mirror.h"
+#include "region.h"
 
 /**
  * struct tide_fault - memory that an access found missing
- * @mirror: where, with a reference
+ * @region: where, with a reference
  * @va: the first byte missing
- * @len: bytes wanted from there on; they end in the leaf of the first
+ * @len: bytes wanted from there on
+ * @around: bytes behind these that are likely to be wanted next
  * @write: whether they are to be written
  */
 struct tide_fault {
-	struct tide_mirror *mirror;
+	struct tide_region *region;
 	unsigned long va;
 	u32 len;
+	u32 around;
 	bool write;
+};
+
+/**
+ * struct tide_around - how an access goes through memory
+ * @next: the first page that the last fault did not bring in
+ * @pages: how many to bring in beyond those wanted
+ */
+struct tide_around {
+	unsigned long next;
+	unsigned int pages;
 };
 
 #define TIDE_HOLD_PAGES		16
@@ -41,9 +53,12 @@ struct tide_hold {
 	unsigned long entries[TIDE_HOLD_PAGES];
 };
 
+void tide_odp_look_around(struct tide_around *around, struct tide_fault *fault);
 int tide_odp_fault(const struct tide_fault *fault, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait);
 void tide_odp_release(struct tide_hold *hold);
+long tide_odp_bring_in(struct tide_region *region, unsigned long va,
+		       unsigned long len, bool fault, bool write);
 
 #endif /* TIDE_ODP_H */

@@ -8,12 +8,12 @@
  * workqueue of the address space that they wait for, so that those whose
  * waits do not end hold up nobody but each other.
  */
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "pager.h"
 #include "qp.h"
 #include "requester.h"
+#include "waiter.h"
 
 /**
  * struct tide_pager - a wait for pages
@@ -26,14 +26,7 @@
  * @ret: what came of it; valid once @done
  * @hold: the pages again, if they were pinned; valid once @done
  * @done: the wait is over
- * @lock: covers @task and @cancelled
- * @task: who waits, while it does
- * @cancelled: nobody is interested any more
- *
- * The wait may be for a process that never does its part, and meanwhile keeps
- * the address space, the rings mapped in it, and so all that a process has
- * left behind.  So whoever drops a pager ends its wait, by the only thing that
- * ends a page fault: a signal that kills.
+ * @waiter: the wait itself, which ends when the pager is dropped
  */
 struct tide_pager {
 	struct work_struct work;
@@ -45,9 +38,7 @@ struct tide_pager {
 	int ret;
 	struct tide_hold hold;
 	bool done;
-	spinlock_t lock;
-	struct task_struct *task;
-	bool cancelled;
+	struct tide_waiter waiter;
 };
 
 static void pager_put(struct tide_pager *pager)
@@ -55,20 +46,8 @@ static void pager_put(struct tide_pager *pager)
 	if (!refcount_dec_and_test(&pager->ref))
 		return;
 	tide_odp_release(&pager->hold);
-	tide_mirror_put(pager->fault.mirror);
+	tide_region_put(pager->fault.region);
 	kfree(pager);
-}
-
-/* Say who may be killed from now on; false when it is too late for that. */
-static bool pager_may_wait(struct tide_pager *pager, struct task_struct *task)
-{
-	bool may;
-
-	spin_lock(&pager->lock);
-	pager->task = task;
-	may = !pager->cancelled;
-	spin_unlock(&pager->lock);
-	return may;
 }
 
 static int try_bring_in(struct tide_pager *pager)
@@ -100,13 +79,9 @@ static void pager_run(struct work_struct *work)
 	struct tide_qp *qp = pager->qp;
 
 	pager->ret = -EFAULT;
-	allow_kernel_signal(SIGKILL);
-	if (pager_may_wait(pager, current)) {
+	if (tide_waiter_begin(&pager->waiter))
 		pager->ret = bring_in(pager);
-		pager_may_wait(pager, NULL);
-	}
-	disallow_signal(SIGKILL);
-	flush_signals(current);
+	tide_waiter_end(&pager->waiter);
 	smp_store_release(&pager->done, true);
 	pager_put(pager);
 	tide_req_doorbell(qp);
@@ -134,17 +109,17 @@ struct tide_pager *tide_pager_start(struct tide_qp *qp,
 		return ERR_PTR(-ENOMEM);
 	INIT_WORK(&pager->work, pager_run);
 	refcount_set(&pager->ref, 2);
-	spin_lock_init(&pager->lock);
+	tide_waiter_init(&pager->waiter);
 	pager->qp = qp;
 	pager->started = jiffies;
 	pager->fault = *fault;
 	pager->pin = pin;
 
 	tide_qp_get(qp);
-	tide_mirror_ref(fault->mirror);
-	ret = tide_mirror_queue(fault->mirror, &pager->work);
-	if (ret) {
-		tide_mirror_put(fault->mirror);
+	tide_region_get(fault->region);
+	ret = tide_mirror_queue(fault->region->mirror, &pager->work);
+	if (ret < 0) {
+		tide_region_put(fault->region);
 		tide_qp_put(qp);
 		kfree(pager);
 		return ERR_PTR(ret);
@@ -160,11 +135,7 @@ struct tide_pager *tide_pager_start(struct tide_qp *qp,
  */
 void tide_pager_drop(struct tide_pager *pager)
 {
-	spin_lock(&pager->lock);
-	pager->cancelled = true;
-	if (pager->task)
-		send_sig(SIGKILL, pager->task, 1);
-	spin_unlock(&pager->lock);
+	tide_waiter_cancel(&pager->waiter);
 	pager_put(pager);
 }
 

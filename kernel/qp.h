@@ -97,6 +97,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @stop: what is missing
  * @hold: pages pinned for the next copy
  * @leaf: leaves found by the last one
+ * @around: how it goes through memory
  * @timer: fires at @deadline
  * @work: runs the requester
  */
@@ -123,6 +124,7 @@ struct tide_requester {
 	struct tide_copy_stop stop;
 	struct tide_hold hold[TIDE_SIDES];
 	struct tide_leaf_cache leaf[TIDE_SIDES];
+	struct tide_around around[TIDE_SIDES];
 	struct timer_list timer;
 	struct work_struct work;
 };
@@ -154,8 +156,6 @@ enum tide_counter {
 	TIDE_CNT_RNR_EXCEEDED,
 	TIDE_CNT_REMOTE_ERRORS,
 	TIDE_CNT_LOCAL_ERRORS,
-	TIDE_CNT_PAGE_FAULTS,
-	TIDE_CNT_FALLBACK_PINS,
 	TIDE_CNT_FAULT_WAITS,
 	TIDE_CNT_NUM
 };

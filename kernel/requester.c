@@ -448,7 +448,7 @@ static int page_in_here(struct tide_qp *qp, const struct tide_fault *fault,
 {
 	int ret = -EBUSY;
 
-	if (!tide_mirror_is_current(fault->mirror))
+	if (!tide_mirror_is_current(fault->region->mirror))
 		return -EFAULT;
 	if (!pin)
 		ret = tide_odp_fault(fault, false);
@@ -472,7 +472,9 @@ static bool req_page_in(struct tide_qp *qp)
 	struct tide_pager *pager;
 	int ret;
 
-	tide_count(qp, pin ? TIDE_CNT_FALLBACK_PINS : TIDE_CNT_PAGE_FAULTS, 1);
+	/* Where invalidations win, more is more to lose. */
+	if (req->lost == 1)
+		tide_odp_look_around(&req->around[side], fault);
 	ret = page_in_here(qp, fault, &req->hold[side], pin);
 	if (ret == -EBUSY || ret == -EFAULT || ret == -ENOMEM) {
 		tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
@@ -487,7 +489,7 @@ static bool req_page_in(struct tide_qp *qp)
 	} else if (ret) {
 		req->page_error = side;
 	}
-	tide_mirror_put(fault->mirror);
+	tide_region_put(fault->region);
 	return ret != -ENOMEM;
 }
 

@@ -73,7 +73,7 @@ int tide_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 	if (!table)
 		return -EMSGSIZE;
 	ret = rdma_nl_put_driver_string(msg, "backing",
-					mr->mirror ? "on-demand" : "pinned") ?:
+					mr->region ? "on-demand" : "pinned") ?:
 	      rdma_nl_put_driver_u64_hex(msg, "iova", mr->iova) ?:
 	      rdma_nl_put_driver_u32_hex(msg, "access", mr->access);
 	return end(msg, table, ret);

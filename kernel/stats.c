@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * stats.c - port counters.  Each queue pair counts for itself, so that
- * counting shares nothing; who asks pays for adding up.
+ * stats.c - counters of ports and regions.  Each queue pair and each region
+ * counts for itself, so that counting shares nothing; who asks pays for adding
+ * up.
  */
+#include <net/netlink.h>
+#include <rdma/rdma_netlink.h>
+#include <rdma/restrack.h>
+
 #include "device.h"
+#include "mr.h"
 #include "qp.h"
 #include "stats.h"
 
-static const struct rdma_stat_desc descs[TIDE_CNT_NUM] = {
+static struct rdma_stat_desc descs[TIDE_CNT_NUM + TIDE_ODP_COUNTERS] = {
 	[TIDE_CNT_TX_MSGS] = { .name = "tx_msgs" },
 	[TIDE_CNT_TX_BYTES] = { .name = "tx_bytes" },
 	[TIDE_CNT_RX_MSGS] = { .name = "rx_msgs" },
@@ -17,8 +23,6 @@ static const struct rdma_stat_desc descs[TIDE_CNT_NUM] = {
 	[TIDE_CNT_RNR_EXCEEDED] = { .name = "rnr_retry_exceeded" },
 	[TIDE_CNT_REMOTE_ERRORS] = { .name = "remote_errors" },
 	[TIDE_CNT_LOCAL_ERRORS] = { .name = "local_errors" },
-	[TIDE_CNT_PAGE_FAULTS] = { .name = "page_faults" },
-	[TIDE_CNT_FALLBACK_PINS] = { .name = "fallback_pins" },
 	[TIDE_CNT_FAULT_WAITS] = { .name = "fault_waits" },
 };
 
@@ -48,13 +52,16 @@ int tide_get_hw_stats(struct ib_device *ibdev, struct rdma_hw_stats *stats,
 	/* Held throughout, so that a queue pair counts once: here or there. */
 	mutex_lock(&dev->stats_lock);
 	memcpy(stats->value, dev->retired, sizeof(dev->retired));
+	memcpy(stats->value + TIDE_CNT_NUM, dev->retired_odp,
+	       sizeof(dev->retired_odp));
+	tide_mr_add_counts(ibdev, stats->value + TIDE_CNT_NUM);
 	while ((qp = tide_qp_next(&qpn))) {
 		if (qp->dev == dev && !qp->retired)
 			add_up(stats->value, qp->counts);
 		tide_qp_put(qp);
 	}
 	mutex_unlock(&dev->stats_lock);
-	return TIDE_CNT_NUM;
+	return ARRAY_SIZE(descs);
 }
 
 /**
@@ -69,4 +76,40 @@ void tide_stats_retire(struct tide_qp *qp)
 	qp->retired = true;
 	add_up(dev->retired, qp->counts);
 	mutex_unlock(&dev->stats_lock);
+}
+
+/* For rdma statistic show mr: behind the prefix, it is plain there. */
+int tide_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
+{
+	const size_t prefix = strlen("odp_");
+	struct tide_region *region = to_tide_mr(ibmr)->region;
+	struct nlattr *table;
+	int i;
+
+	if (!region)
+		return 0;
+	table = nla_nest_start(msg, RDMA_NLDEV_ATTR_STAT_HWCOUNTERS);
+	if (!table)
+		return -EMSGSIZE;
+	for (i = 0; i < TIDE_ODP_COUNTERS; i++) {
+		if (rdma_nl_stat_hwcounter_entry(msg,
+				tide_odp_counter_name(i) + prefix,
+				atomic64_read(&region->counts[i])))
+			goto err;
+	}
+	nla_nest_end(msg, table);
+	return 0;
+
+err:
+	nla_nest_cancel(msg, table);
+	return -EMSGSIZE;
+}
+
+/* Once, at module load. */
+void __init tide_stats_init(void)
+{
+	int i;
+
+	for (i = 0; i < TIDE_ODP_COUNTERS; i++)
+		descs[TIDE_CNT_NUM + i].name = tide_odp_counter_name(i);
 }
