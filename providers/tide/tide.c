@@ -18,6 +18,7 @@ static void tide_free_context(struct ibv_context *context)
 }
 
 static const struct verbs_context_ops tide_context_ops = {
+	.advise_mr = tide_advise_mr,
 	.alloc_pd = tide_alloc_pd,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,

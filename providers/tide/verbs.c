@@ -129,3 +129,9 @@ int tide_dereg_mr(struct verbs_mr *vmr)
 	free(vmr);
 	return 0;
 }
+
+int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
+		   uint32_t flags, struct ibv_sge *sg_list, uint32_t num_sge)
+{
+	return ibv_cmd_advise_mr(pd, advice, flags, sg_list, num_sge);
+}
