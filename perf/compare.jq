@@ -5,9 +5,7 @@
 # A figure is the median over the rounds. A ratio is the median of the rounds' ratios: what slowed a whole round down is
 # not in it. Ratios are so made that more is better for the one named first.
 
-def median: sort | if length == 0 then null
-	elif length % 2 == 1 then .[length / 2 | floor]
-	else (.[length / 2 - 1] + .[length / 2]) / 2 end;
+include "figures";
 
 # by_round(DEVICE; MEMORY): {"1": value, ...}, of the group that is the input
 def by_round($device; $memory):

@@ -3,8 +3,7 @@
 # From build/perf/compare.json to what perf/plot.gp reads: three blocks of columns, for bandwidth, latency and
 # registration.
 
-def size:
-	if . >= 1048576 then "\(. / 1048576) MiB" elif . >= 1024 then "\(. / 1024) KiB" else "\(.) B" end;
+include "figures";
 
 def columns:
 	[.tide.pinned, .tide["on demand"], .rxe.pinned, .rxe["on demand"], .limit, .ratio["tide : rxe"] | . // "NaN"];

@@ -2,24 +2,7 @@
 #
 # From build/perf/compare.json to the table on the terminal.
 
-def spaces($n): if $n > 0 then " " * $n else "" end;
-def left($n): . + spaces($n - length);
-def right($n): spaces($n - length) + .;
-
-def fixed($places):
-	pow(10; $places) as $unit
-	| (. * $unit | round) as $n
-	| if $places == 0 then $n | tostring
-	  else ($n % $unit | tostring) as $rest
-	  | "\($n / $unit | floor).\("0" * ($places - ($rest | length)) // "")\($rest)" end;
-
-# Three digits are as much as any of these is known to.
-def figure:
-	if . == null then "-" elif . >= 99.95 then fixed(0) elif . >= 9.995 then fixed(1) else fixed(2) end;
-
-def size:
-	if . >= 1099511627776 then "\(. / 1099511627776) TiB" elif . >= 1073741824 then "\(. / 1073741824) GiB"
-	elif . >= 1048576 then "\(. / 1048576) MiB" elif . >= 1024 then "\(. / 1024) KiB" else "\(.) B" end;
+include "figures";
 
 def line($cells): ($cells[0] | left(18)) + ([$cells[1:][] | right(11)] | add);
 
