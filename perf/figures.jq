@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 #
-# What the reports share: medians, and how figures and columns are written. jq -L finds it.
+# What the reports share: medians, and how figures, columns and problems are written. jq -L finds it.
 
 def median: sort | if length == 0 then null
 	elif length % 2 == 1 then .[length / 2 | floor]
@@ -25,3 +25,6 @@ def figure:
 def size:
 	if . >= 1099511627776 then "\(. / 1099511627776) TiB" elif . >= 1073741824 then "\(. / 1073741824) GiB"
 	elif . >= 1048576 then "\(. / 1048576) MiB" elif . >= 1024 then "\(. / 1024) KiB" else "\(.) B" end;
+
+# Why there is no figure, in a few words.
+def problem: if IN("not supported", "data wrong", "hangs", "too large") then . else "failed" end;

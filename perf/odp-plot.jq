@@ -10,10 +10,12 @@ def quoted: "\"\(.)\"";
 # What can be drawn on a logarithmic scale.
 def drawn: if . and (.value // 0) > 0 then .value else "NaN" end;
 
-# A series is {name, cells}, a cell for each row of the plot; where there is nothing to draw, its name says why.
+# A series is {name, column}: a cell for each row of the plot. Where cells are missing, the name says why.
 def series($name; $cells):
-	([$cells[] | .problem? | values] | first) as $problem
-	| {name: (if $problem and all($cells[]; drawn == "NaN") then "\($name): \($problem)" else $name end),
+	([$cells[] | .problem? | values | problem] | first) as $problem
+	| {name: (if $problem == null then $name
+		elif all($cells[]; drawn == "NaN") then "\($name): \($problem)"
+		else "\($name) (gaps: \($problem))" end),
 		column: [$cells[] | drawn]};
 
 # None without anything to draw.

@@ -12,14 +12,11 @@ def title:
 	{"registration": "registration, pages there if pinned, us",
 	 "first touch": "first touch of fresh memory, MB/s",
 	 "steady": "memory accessed before, MB/s",
-	 "latency": "memory accessed before, from post to completion, us",
+	 "latency": "accessed before, from post to completion, us",
 	 "given back": "after MADV_DONTNEED, us a page",
 	 "prefetch": "prefetch, us a MiB; accesses, MB/s",
 	 "many QPs": "first touch by many QPs together, MB/s",
-	 "held": "memory that is held, MiB"}[.] // .;
-
-# Long ones are told below the section.
-def problem: if IN("not supported", "data wrong", "hangs") then . else "failed" end;
+	 "held": "held, MiB more"}[.] // .;
 
 def value: if . == null then "-" elif .problem then .problem | problem else .value | figure end;
 
@@ -33,10 +30,10 @@ def what:
 def cells($devices; $name):
 	. as $row
 	| [$name, ($row.devices.CPU | if . then value else "" end)]
-	+ [$devices[] | $row.devices[.] | value, (.relative | if . then figure else "" end)]
+	+ [$devices[] | $row.devices[.] | (if . == null and $row.devices.CPU then "" else value end), (.relative | if . then figure else "" end)]
 	+ if ($devices | length) == 2 then [$row.ratio | if . then figure else "" end] else [] end;
 
-def line: (.[0] | left(44)) + (.[1] | right(8)) + ([.[2:][] | right(14)] | add);
+def line: (.[0] | left(46)) + (.[1] | right(8)) + ([.[2:][] | right(14)] | add);
 
 def notes:
 	.[] | . as $row | .devices | to_entries[]
@@ -58,15 +55,15 @@ def held_line($rows; $device; $memory; $state; $kinds):
 	[$kinds[] as $kind | [$rows[] | select(.memory == $memory and .operation == "\($state): \($kind)")][0]
 		| .devices[$device]] as $cells
 	| select(any($cells[]; .))
-	| ("  \($device), \($memory), \($state)" | left(44))
+	| ("  \($device), \($memory), \($state)" | left(46))
 	+ ([$cells[] | value | right(14)] | add);
 
 def held($about):
 	["VmLck", "VmPin", "VmRSS", "Slab, Percpu", "kernel"] as $kinds
 	| . as $rows
 	| "",
-	("\("held" | title), change of the owner's and all the kernel's" | left(44)),
-	(" " * 44 + ([$kinds[] | right(14)] | add)),
+	("\("held" | title), of the owner and the kernel" | left(46)),
+	(" " * 46 + ([$kinds[] | right(14)] | add)),
 	($about.devices[] as $device | ("pinned", "on demand", "implicit") as $memory
 		| ("registered", "accessed", "deregistered") as $state
 		| held_line($rows; $device; $memory; $state; $kinds)),

@@ -192,7 +192,7 @@ void step_held_extent(const struct step *step)
 		ask(own_unmap, address, size);
 		if (!registration_fits((ssize_t)took > 0 ? took : 0, size,
 				       size * 16 < TIB ? size * 16 : TIB))
-			fail("would take too much memory");
+			fail("too large");
 	}
 	point_value(kernel() - before, "MiB");
 }

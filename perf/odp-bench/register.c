@@ -112,7 +112,7 @@ static void measure_pinned(size_t size)
 	char *p;
 
 	if (size > system_memory("MemAvailable") * 0.6)
-		fail("more than there is memory");
+		fail("too large");
 	p = map_memory(size, ANY_PAGES);
 	own_touch((const uint64_t []){ (uintptr_t)p, size });
 	measure(p, size, PINNED, NULL);
@@ -124,7 +124,7 @@ static void measure_on_demand(size_t size, size_t *took, size_t last)
 	char *p;
 
 	if (last && !registration_fits(*took, last, size))
-		fail("would take too much memory");
+		fail("too large");
 	p = map_memory(size, ANY_PAGES);
 	measure(p, size, ON_DEMAND, took);
 	unmap_memory(p, size);
