@@ -7,7 +7,7 @@
  *	verbs.c		an end of the connections, and transfers over them
  *	owner.c		the process whose memory is measured
  *	register.c	steps: registering memory
- *	touch.c		steps: the first access to pages, and to pages given back
+ *	touch.c		steps: the first access to pages, given back or not
  *	steady.c	steps: memory that has been accessed before
  *	held.c		steps: what registered memory holds
  *
@@ -51,6 +51,7 @@ struct settings {
 	size_t size;		/* of the memory that is accessed */
 	int rounds;
 	unsigned int timeout;	/* seconds without progress */
+	int port;
 	int gid_index;		/* -1: looked for */
 	bool quick;
 	const char *only;	/* NULL: all sections */
@@ -183,7 +184,7 @@ uint64_t owner_ask(owner_function function, const uint64_t *arg);
 /* What can be asked for; times are in nanoseconds. */
 uint64_t own_map(const uint64_t *arg);		/* size, pages: the address */
 uint64_t own_unmap(const uint64_t *arg);	/* address, size */
-uint64_t own_register(const uint64_t *arg);	/* address, size, memory: rkey */
+uint64_t own_register(const uint64_t *arg);	/* address, size, how: rkey */
 uint64_t own_deregister(const uint64_t *arg);
 uint64_t own_touch(const uint64_t *arg);	/* address, size: time */
 uint64_t own_clear(const uint64_t *arg);	/* address, size, byte: time */
@@ -217,6 +218,8 @@ struct registration {
 
 void step_register(const struct step *step);
 size_t system_memory(const char *what);		/* of /proc/meminfo, bytes */
+
+size_t memory_taken(size_t before);
 
 /* The next size is as safe to register as this one was, or is not. */
 bool registration_fits(size_t took, size_t size, size_t next);

@@ -171,7 +171,7 @@ void step_held(const struct step *step)
 /* A large region of nothing, by steps that a device can be trusted with. */
 void step_held_extent(const struct step *step)
 {
-	size_t size = GIB, took = 0, available;
+	size_t size = GIB, next, took, available;
 	double before = 0;
 	uint64_t address;
 
@@ -179,19 +179,18 @@ void step_held_extent(const struct step *step)
 	owner_start();
 	owner_connect(1);
 	need_memory(&mine, ON_DEMAND);
-	for (;; size *= 16) {
-		size = size < TIB ? size : TIB;
+	for (;; size = next) {
 		address = ask(own_map, size, ANY_PAGES);
 		available = system_memory("MemAvailable");
 		before = kernel();
 		ask(own_register, address, size, ON_DEMAND);
 		if (size == TIB)
 			break;
-		took = available - system_memory("MemAvailable");
+		took = memory_taken(available);
 		ask(own_deregister);
 		ask(own_unmap, address, size);
-		if (!registration_fits((ssize_t)took > 0 ? took : 0, size,
-				       size * 16 < TIB ? size * 16 : TIB))
+		next = size * 16 < TIB ? size * 16 : TIB;
+		if (!registration_fits(took, size, next))
 			fail("too large");
 	}
 	point_value(kernel() - before, "MiB");

@@ -17,6 +17,7 @@ struct settings settings = {
 	.size = 32 * MIB,
 	.rounds = 3,
 	.timeout = 10,
+	.port = 1,
 	.gid_index = -1,
 };
 
@@ -33,6 +34,7 @@ static const char usage_text[] =
 "  -s, --size=SIZE      of the memory that is accessed, in MiB\n"
 "  -r, --rounds=N       how often everything is measured\n"
 "  -t, --timeout=N      seconds without progress until a step is given up\n"
+"  -p, --port=N         of the device\n"
 "  -g, --gid-index=N    of the GID that is used\n"
 "  -O, --only=SECTION   of the table, by its first letters\n"
 "  -q, --quick          less of everything, once\n";
@@ -62,6 +64,7 @@ static void parse(int argc, char **argv)
 		{ "size", required_argument, NULL, 's' },
 		{ "rounds", required_argument, NULL, 'r' },
 		{ "timeout", required_argument, NULL, 't' },
+		{ "port", required_argument, NULL, 'p' },
 		{ "gid-index", required_argument, NULL, 'g' },
 		{ "only", required_argument, NULL, 'O' },
 		{ "quick", no_argument, NULL, 'q' },
@@ -69,7 +72,7 @@ static void parse(int argc, char **argv)
 	};
 	int opt;
 
-	while ((opt = getopt_long(argc, argv, "s:r:t:g:O:q", options,
+	while ((opt = getopt_long(argc, argv, "s:r:t:p:g:O:q", options,
 				  NULL)) != -1) {
 		if (opt == 's')
 			settings.size = number(optarg, 4, 1 << 20) * MIB;
@@ -77,6 +80,8 @@ static void parse(int argc, char **argv)
 			settings.rounds = number(optarg, 1, 1000);
 		else if (opt == 't')
 			settings.timeout = number(optarg, 1, 3600);
+		else if (opt == 'p')
+			settings.port = number(optarg, 1, 255);
 		else if (opt == 'g')
 			settings.gid_index = number(optarg, 0, INT_MAX);
 		else if (opt == 'O')

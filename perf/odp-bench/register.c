@@ -59,10 +59,18 @@ bool registration_fits(size_t took, size_t size, size_t next)
 			      system_memory("MemAvailable") / 4.0;
 }
 
+/* Since so much was available. */
+size_t memory_taken(size_t before)
+{
+	size_t now = system_memory("MemAvailable");
+
+	return now < before ? before - now : 0;
+}
+
 static struct registration register_once(char *p, size_t size,
 					 enum memory memory, size_t *took)
 {
-	size_t before = took ? system_memory("MemAvailable") : 0, after;
+	size_t before = took ? system_memory("MemAvailable") : 0;
 	uint64_t start = now_ns(), registered, deregistering;
 	struct ibv_mr *mr;
 	int error;
@@ -74,9 +82,8 @@ static struct registration register_once(char *p, size_t size,
 	registered = now_ns();
 	if (!mr)
 		fail_errno("ibv_reg_mr", errno);
-	after = took ? system_memory("MemAvailable") : 0;
 	if (took)
-		*took = before > after ? before - after : 0;
+		*took = memory_taken(before);
 	deregistering = now_ns();
 	error = ibv_dereg_mr(mr);
 	if (error)

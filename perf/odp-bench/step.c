@@ -88,10 +88,10 @@ static void put_record(const char *what)
 
 	n = snprintf(line, sizeof(line),
 		     "{\"round\": %d, \"turn\": %d, \"device\": \"%s\", "
-		     "\"section\": \"%s\", \"operation\": \"%s\", \"memory\": \"%s\", "
-		     "\"size\": %zu, %s}\n", shared->round, shared->turn, device,
-		     point->section, point->operation, point->memory,
-		     point->size, what);
+		     "\"section\": \"%s\", \"operation\": \"%s\", "
+		     "\"memory\": \"%s\", \"size\": %zu, %s}\n",
+		     shared->round, shared->turn, device, point->section,
+		     point->operation, point->memory, point->size, what);
 	if (write(settings.out, line, n) != n)
 		fprintf(stderr, "odp-bench: a record was not written: %s\n",
 			strerror(errno));

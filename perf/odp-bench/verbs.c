@@ -49,7 +49,7 @@ static void find_gid(struct end *end)
 	int i;
 
 	for (i = 0; settings.gid_index < 0 && i < end->port.gid_tbl_len; i++) {
-		if (ibv_query_gid_ex(end->ctx, 1, i, &entry, 0) ||
+		if (ibv_query_gid_ex(end->ctx, settings.port, i, &entry, 0) ||
 		    memcmp(entry.gid.raw, mapped, sizeof(mapped)) ||
 		    entry.gid_type != IBV_GID_TYPE_ROCE_V2)
 			continue;
@@ -60,8 +60,8 @@ static void find_gid(struct end *end)
 	end->gid_index = settings.gid_index < 0 ? 0 : settings.gid_index;
 	if (settings.gid_index < 0 &&
 	    end->port.link_layer == IBV_LINK_LAYER_ETHERNET)
-		fail("no RoCE v2 GID of an IPv4 address");
-	if (ibv_query_gid(end->ctx, 1, end->gid_index, &end->gid))
+		fail("no RoCE v2 GID of an IPv4 address, see --gid-index");
+	if (ibv_query_gid(end->ctx, settings.port, end->gid_index, &end->gid))
 		fail_errno("ibv_query_gid", errno);
 }
 
@@ -83,7 +83,7 @@ static void find_limits(struct end *end)
 void end_open(struct end *end)
 {
 	end->ctx = open_device();
-	errno = ibv_query_port(end->ctx, 1, &end->port);
+	errno = ibv_query_port(end->ctx, settings.port, &end->port);
 	if (errno)
 		fail_errno("ibv_query_port", errno);
 	if (end->port.state != IBV_PORT_ACTIVE)
@@ -132,7 +132,7 @@ void end_connect(struct end *end, int index, uint32_t peer)
 	struct ibv_qp *qp = end->qp[index];
 	struct ibv_qp_attr init = {
 		.qp_state = IBV_QPS_INIT,
-		.port_num = 1,
+		.port_num = settings.port,
 		.qp_access_flags = RIGHTS,
 	};
 	struct ibv_qp_attr rtr = {
@@ -144,7 +144,7 @@ void end_connect(struct end *end, int index, uint32_t peer)
 		.min_rnr_timer = 12,
 		.ah_attr = {
 			.is_global = 1,
-			.port_num = 1,
+			.port_num = settings.port,
 			.dlid = end->port.lid,
 			.grh = {
 				.dgid = end->gid,
