@@ -150,6 +150,7 @@ struct transfer {
 	size_t reached[MAX_QPS];	/* of each part, from its start */
 };
 
+bool device_exists(const char *name);
 void end_open(struct end *end);
 void end_make_qp(struct end *end, int index, int depth);
 void end_connect(struct end *end, int index, uint32_t peer);

@@ -208,6 +208,18 @@ static void plan(void)
 	}
 }
 
+static void check_devices(void)
+{
+	int i;
+
+	for (i = 0; i < device_count; i++) {
+		if (device_exists(devices[i]))
+			continue;
+		fprintf(stderr, "odp-bench: no device %s\n", devices[i]);
+		exit(1);
+	}
+}
+
 static bool is_emulated(void)
 {
 	char line[256];
@@ -273,6 +285,7 @@ int main(int argc, char **argv)
 	parse(argc, argv);
 	if (settings.quick)
 		settings.rounds = 1;
+	check_devices();
 	plan();
 	settings.out = STDOUT_FILENO;
 	step_setup();

@@ -20,24 +20,39 @@ int memory_access(enum memory memory)
 	return RIGHTS | (memory == PINNED ? 0 : IBV_ACCESS_ON_DEMAND);
 }
 
+static struct ibv_device *find_device(const char *name,
+				      struct ibv_device **list)
+{
+	int i;
+
+	for (i = 0; list && list[i]; i++)
+		if (!strcmp(ibv_get_device_name(list[i]), name))
+			return list[i];
+	return NULL;
+}
+
+bool device_exists(const char *name)
+{
+	struct ibv_device **list = ibv_get_device_list(NULL);
+	bool found = find_device(name, list);
+
+	if (list)
+		ibv_free_device_list(list);
+	return found;
+}
+
 static struct ibv_context *open_device(void)
 {
 	struct ibv_device **list = ibv_get_device_list(NULL);
-	struct ibv_context *ctx = NULL;
-	bool known = false;
-	int i;
+	struct ibv_device *found = find_device(device, list);
+	struct ibv_context *ctx;
 
-	for (i = 0; list && list[i] && !known; i++) {
-		known = !strcmp(ibv_get_device_name(list[i]), device);
-		if (known)
-			ctx = ibv_open_device(list[i]);
-	}
-	if (list)
-		ibv_free_device_list(list);
-	if (!known)
-		fail("no such device");
+	if (!found)
+		fail("it is gone");
+	ctx = ibv_open_device(found);
 	if (!ctx)
 		fail_errno("ibv_open_device", errno);
+	ibv_free_device_list(list);
 	return ctx;
 }
 
