@@ -8,4 +8,4 @@ guest_packages=(
 	rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest python3-pyverbs
 	libibverbs-dev librdmacm-dev gcc libc6-dev make
 	iproute2 ethtool iperf3 iputils-ping
-	kmod procps util-linux e2fsprogs strace fio stress-ng)
+	kmod procps util-linux e2fsprogs strace fio stress-ng jq)
