@@ -3,7 +3,7 @@
 #
 # Running two programs against each other on one device. Sourced, in a guest:
 #
-#   add_rxe [rxeN]              make rxe0, or what is named, on a netdev rxN of its own
+#   add_rxe rxeN                make rxeN, on a netdev rxN of its own
 #   gid_index DEVICE            print the index of its RoCE v2 GID made from an IPv4 address
 #   pair PROGRAM [ARG...]       start PROGRAM, and once it listens a second one that connects to it; print what
 #                               the second one says
@@ -17,7 +17,7 @@ pair_log=/tmp/pair.server
 
 # rxe sees the packets that leave by the local route too, so the netdev need not lead anywhere.
 add_rxe() {
-	local name=${1:-rxe0} netdev
+	local name=$1 netdev
 
 	netdev=${name/rxe/rx}
 	modprobe rdma_rxe &&
