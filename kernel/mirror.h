@@ -171,15 +171,25 @@ static inline void tide_leaf_unlock(struct tide_leaf *leaf)
 	atomic_dec(&leaf->writers);
 }
 
+/* How often a reader looks whether a writer has finished. */
+#define TIDE_LEAF_SPINS		256
+
 /*
  * Whether a reader should come back later.  With bottom halves off readers
  * overtake a waiting writer, and enough of them would keep an invalidation
- * waiting forever (M2): so they treat the leaf as empty, and meet the
- * invalidation in tide_odp_fault().
+ * waiting forever (M2): so they give it some time, and then treat the leaf as
+ * empty and meet the invalidation in tide_odp_fault().
  */
 static inline bool tide_leaf_contended(const struct tide_leaf *leaf)
 {
-	return atomic_read(&leaf->writers);
+	unsigned int spins = TIDE_LEAF_SPINS;
+
+	while (unlikely(atomic_read(&leaf->writers))) {
+		if (!spins--)
+			return true;
+		cpu_relax();
+	}
+	return false;
 }
 
 static inline unsigned int tide_leaf_slot(unsigned long va)

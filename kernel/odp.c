@@ -35,6 +35,9 @@
 #define STEP_PAGES	(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
 #define STEP_SIZE	(STEP_PAGES << PAGE_SHIFT)
 
+/* Leaves brought in ahead of sequential access. */
+#define MAX_AHEAD	8U
+
 /**
  * struct step - looking at some page tables, all of one leaf
  * @leaf: the leaf to fill, with a reference
@@ -399,16 +402,56 @@ static int fault_leaf(struct step *step, const struct tide_fault *fault)
 	return 0;
 }
 
+/* Whether all of a leaf is there since it is a huge page. */
+static bool is_huge_leaf(struct tide_mirror *mirror, unsigned long page)
+{
+	struct tide_leaf *leaf;
+	bool huge;
+
+	rcu_read_lock();
+	leaf = tide_mirror_leaf(mirror, page << PAGE_SHIFT, NULL);
+	huge = leaf && READ_ONCE(leaf->huge);
+	rcu_read_unlock();
+	return huge;
+}
+
 /*
  * Whether an access that faults at this page goes on from where it was, or
  * from where a look at what was there has let it come.
  */
 static bool is_next(const struct tide_around *around, unsigned long page)
 {
-	unsigned long ahead = page - around->next;
+	if (page >= around->from && page <= around->next)
+		return true;
+	return IS_ALIGNED(page, STEP_PAGES) &&
+	       page - around->next < STEP_PAGES;
+}
 
-	return ahead <= around->pages ||
-	       (IS_ALIGNED(page, STEP_PAGES) && ahead < STEP_PAGES);
+/* The same, where that was the end of a huge page. */
+static bool is_next_to_huge(const struct tide_around *around,
+			    struct tide_mirror *mirror, unsigned long page)
+{
+	return IS_ALIGNED(page, TIDE_LEAF_PAGES) && page &&
+	       page - around->from < TIDE_LEAF_PAGES &&
+	       is_huge_leaf(mirror, page - 1);
+}
+
+/* Sequential access makes it grow, other access shrink. */
+static void adapt(struct tide_around *around, struct tide_mirror *mirror,
+		  unsigned long page, unsigned int wanted)
+{
+	if (is_next_to_huge(around, mirror, page)) {
+		around->pages = TIDE_LEAF_PAGES;
+	} else if (!is_next(around, page)) {
+		around->pages /= 4;
+		around->leaves = 0;
+		return;
+	}
+	if (around->pages < TIDE_LEAF_PAGES)
+		around->pages = min_t(unsigned int, TIDE_LEAF_PAGES,
+				      2 * max(around->pages, wanted));
+	else if (page >= around->next)
+		around->leaves = clamp(2 * around->leaves, 1U, MAX_AHEAD);
 }
 
 /**
@@ -416,24 +459,29 @@ static bool is_next(const struct tide_around *around, unsigned long page)
  * @around: what the last ones of the same access were
  * @fault: the fault, whose share of it is set
  *
- * Sequential access makes that grow, up to a leaf, other access shrink.
+ * It is never more than what has been accessed in sequence before.
+ *
+ * Return: bytes to be brought in from the next leaf on, while the access goes
+ * on; most often none.
  */
-void tide_odp_look_around(struct tide_around *around, struct tide_fault *fault)
+unsigned long tide_odp_look_around(struct tide_around *around,
+				   struct tide_fault *fault)
 {
 	unsigned long first = fault->va >> PAGE_SHIFT;
 	unsigned long end = (fault->va + fault->len - 1) >> PAGE_SHIFT;
-	unsigned long leaf_end = first | (TIDE_LEAF_PAGES - 1);
-	unsigned int wanted;
+	unsigned long leaf_end = (first | (TIDE_LEAF_PAGES - 1)) + 1;
+	bool asked;
 
-	end = min(end, leaf_end) + 1;
-	wanted = end - first;
-	if (is_next(around, first))
-		around->pages = min_t(unsigned int, TIDE_LEAF_PAGES,
-				      2 * max(around->pages, wanted));
-	else
-		around->pages /= 4;
-	around->next = min(end + around->pages, leaf_end + 1);
+	end = min(end + 1, leaf_end);
+	asked = around->leaves && first >= around->from &&
+		first < around->next;
+	adapt(around, fault->region->mirror, first, end - first);
 	fault->around = around->pages << PAGE_SHIFT;
+	around->from = min(end + around->pages, leaf_end);
+	if (asked)
+		return 0;
+	around->next = around->from + around->leaves * TIDE_LEAF_PAGES;
+	return around->leaves << TIDE_LEAF_SHIFT;
 }
 
 /**
@@ -616,7 +664,8 @@ static long make_late(const struct tide_fault *fault)
 }
 
 /* The next few pages of a prefetch; how many have been dealt with. */
-static long bring_in_some(struct step *step, struct tide_region *region)
+static long bring_in_some(struct step *step, struct tide_region *region,
+			  enum tide_bring_in how)
 {
 	struct tide_fault late = {
 		.region = region,
@@ -628,11 +677,13 @@ static long bring_in_some(struct step *step, struct tide_region *region)
 	long ret;
 
 	ret = step_insist(step, region);
-	if (!step->fault)
+	if (how == TIDE_BRING_PRESENT)
 		return ret == -EBUSY || ret >= 0 ?
 		       (end - step->start) >> PAGE_SHIFT : ret;
 	if (ret > 0 || (ret && ret != -EBUSY && ret != -EFAULT))
 		return ret;
+	if (how == TIDE_BRING_PROMPT)
+		return -EFAULT;
 	ret = make_late(&late);
 	if (ret <= 0)
 		return ret;
@@ -644,7 +695,7 @@ static long bring_in_some(struct step *step, struct tide_region *region)
 
 /* Bring in pages of one leaf, up to @end. */
 static int bring_in_leaf(struct step *step, struct tide_region *region,
-			 unsigned long end)
+			 enum tide_bring_in how, unsigned long end)
 {
 	long ret = 0;
 
@@ -654,7 +705,7 @@ static int bring_in_leaf(struct step *step, struct tide_region *region,
 		if (fatal_signal_pending(current))
 			return -EINTR;
 		step->end = min(end, round_up(step->start + 1, STEP_SIZE));
-		ret = bring_in_some(step, region);
+		ret = bring_in_some(step, region, how);
 		if (ret < 0)
 			return ret;
 		step->start += ret << PAGE_SHIFT;
@@ -671,24 +722,22 @@ static int bring_in_leaf(struct step *step, struct tide_region *region,
  * @region: the region, with a reference
  * @va: the first byte
  * @len: bytes, all of them in the region
- * @fault: make pages that are missing, else take those that are there
+ * @how: what to do for those that are missing
  * @write: so that they can be written
  *
- * Waits for whatever has to be waited for, until a signal kills.
- *
- * Context: process, no locks; sleeps.
+ * Context: process, no locks; sleeps, until a signal kills.
  *
  * Return: pages that were not in the mirror before; -EFAULT when something is
  * not there; -EPERM when it cannot be written; -ENOMEM; -EINTR.
  */
 long tide_odp_bring_in(struct tide_region *region, unsigned long va,
-		       unsigned long len, bool fault, bool write)
+		       unsigned long len, enum tide_bring_in how, bool write)
 {
 	struct mm_struct *mm = region->mirror->mm;
 	const unsigned long end = PAGE_ALIGN(va + len);
 	struct step step = {
 		.start = va & PAGE_MASK,
-		.fault = fault,
+		.fault = how != TIDE_BRING_PRESENT,
 		.write = write,
 		.wait = true,
 	};
@@ -702,7 +751,7 @@ long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 		step.leaf = tide_leaf_get(region->mirror, step.start);
 		ret = PTR_ERR_OR_ZERO(step.leaf);
 		if (!ret) {
-			ret = bring_in_leaf(&step, region, leaf_end);
+			ret = bring_in_leaf(&step, region, how, leaf_end);
 			tide_leaf_put(step.leaf);
 		}
 		mmput_async(mm);

@@ -25,13 +25,25 @@ struct tide_fault {
 
 /**
  * struct tide_around - how an access goes through memory
- * @next: the first page that the last fault did not bring in
+ * @from: the first page that the last fault did not bring in
+ * @next: the first page that nobody was asked to bring in
  * @pages: how many to bring in beyond those wanted
+ * @leaves: how many leaves to have brought in behind that, meanwhile
  */
 struct tide_around {
+	unsigned long from;
 	unsigned long next;
 	unsigned int pages;
+	unsigned int leaves;
 };
+
+/**
+ * enum tide_bring_in - how to bring in pages that are missing
+ * @TIDE_BRING_PRESENT: only those that are there
+ * @TIDE_BRING_PROMPT: make those that can be made without waiting for others
+ * @TIDE_BRING_ALL: wait for whatever has to be waited for
+ */
+enum tide_bring_in { TIDE_BRING_PRESENT, TIDE_BRING_PROMPT, TIDE_BRING_ALL };
 
 #define TIDE_HOLD_PAGES		16
 
@@ -53,12 +65,13 @@ struct tide_hold {
 	unsigned long entries[TIDE_HOLD_PAGES];
 };
 
-void tide_odp_look_around(struct tide_around *around, struct tide_fault *fault);
+unsigned long tide_odp_look_around(struct tide_around *around,
+				   struct tide_fault *fault);
 int tide_odp_fault(const struct tide_fault *fault, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait);
 void tide_odp_release(struct tide_hold *hold);
 long tide_odp_bring_in(struct tide_region *region, unsigned long va,
-		       unsigned long len, bool fault, bool write);
+		       unsigned long len, enum tide_bring_in how, bool write);
 
 #endif /* TIDE_ODP_H */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * prefetch.c - bringing in pages on advice (ibv_advise_mr).
+ * prefetch.c - bringing in pages before they are accessed: on advice
+ * (ibv_advise_mr), and where access is sequential.
  *
  * Advice that nobody waits for is followed by one worker for each region, in
  * order: however much of it there is, it takes no more than that.
@@ -19,7 +20,9 @@
  * @region: with a reference
  * @va: the first byte
  * @len: bytes
- * @kind: what to do
+ * @kind: what to do; or, if there was no advice,
+ * @ahead: an access is expected, of which
+ * @write: says whether it writes
  */
 struct tide_advice {
 	struct list_head node;
@@ -27,7 +30,15 @@ struct tide_advice {
 	unsigned long va;
 	u64 len;
 	enum ib_uverbs_advise_mr_advice kind;
+	bool ahead;
+	bool write;
 };
+
+static enum tide_bring_in how(enum ib_uverbs_advise_mr_advice kind)
+{
+	return kind == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT ?
+	       TIDE_BRING_PRESENT : TIDE_BRING_ALL;
+}
 
 static int follow(const struct tide_advice *advice)
 {
@@ -37,8 +48,7 @@ static int follow(const struct tide_advice *advice)
 
 	if (advice->len)
 		ret = tide_odp_bring_in(region, advice->va, advice->len,
-			advice->kind != IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT,
-			advice->kind == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE);
+					how(advice->kind), advice->write);
 	if (ret > 0)
 		pages = ret;
 	tide_region_count(region, TIDE_ODP_PREFETCHES, 1);
@@ -46,6 +56,16 @@ static int follow(const struct tide_advice *advice)
 	trace_tide_prefetch(region->mirror->mm, advice->va, advice->len,
 			    advice->kind, pages, min(ret, 0L));
 	return min(ret, 0L);
+}
+
+/* Nobody has asked for it, so nobody is to wait for it. */
+static void go_ahead(const struct tide_advice *advice)
+{
+	long ret = tide_odp_bring_in(advice->region, advice->va, advice->len,
+				     TIDE_BRING_PROMPT, advice->write);
+
+	if (ret > 0)
+		tide_region_count(advice->region, TIDE_ODP_FAULTED_PAGES, ret);
 }
 
 static void advice_free(struct tide_advice *advice)
@@ -75,8 +95,12 @@ static void follow_all(struct work_struct *work)
 	struct tide_advice *advice;
 
 	while ((advice = next_advice(region))) {
-		if (tide_waiter_begin(&region->following))
-			follow(advice);
+		if (tide_waiter_begin(&region->following)) {
+			if (advice->ahead)
+				go_ahead(advice);
+			else
+				follow(advice);
+		}
 		tide_waiter_end(&region->following);
 		advice_free(advice);
 	}
@@ -117,12 +141,41 @@ void tide_region_init_prefetch(struct tide_region *region)
 static int advice_init(struct tide_advice *advice, const struct ib_sge *sge,
 		       u64 pd_id, enum ib_uverbs_advise_mr_advice kind)
 {
-	bool write = kind == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE;
-
 	advice->kind = kind;
+	advice->ahead = false;
+	advice->write = kind == IB_UVERBS_ADVISE_MR_ADVICE_PREFETCH_WRITE;
 	advice->len = sge->length;
 	return tide_mr_find_region(sge->lkey, pd_id, sge->addr, sge->length,
-				   write, &advice->region, &advice->va);
+				   advice->write, &advice->region, &advice->va);
+}
+
+/**
+ * tide_prefetch_ahead - have leaves brought in behind that of a fault
+ * @fault: the fault
+ * @len: bytes of them, as far as there are so many in the region
+ *
+ * If nothing comes of it, another fault will.
+ *
+ * Context: process, no locks.
+ */
+void tide_prefetch_ahead(const struct tide_fault *fault, unsigned long len)
+{
+	unsigned long va = (fault->va | (TIDE_LEAF_SIZE - 1)) + 1;
+	struct tide_region *region = fault->region;
+	struct tide_advice *advice;
+
+	if (va >= tide_region_end(region) ||
+	    !list_empty_careful(&region->advice))
+		return;
+	advice = kzalloc(sizeof(*advice), GFP_NOWAIT | __GFP_NOWARN);
+	if (!advice)
+		return;
+	advice->region = tide_region_get(region);
+	advice->va = va;
+	advice->len = min(len, tide_region_end(region) - va);
+	advice->ahead = true;
+	advice->write = fault->write;
+	follow_later(advice);
 }
 
 static int advise_now(const struct ib_sge *sge, u64 pd_id,

@@ -13,6 +13,7 @@
 #include "local.h"
 #include "module.h"
 #include "pager.h"
+#include "prefetch.h"
 #include "requester.h"
 #include "responder.h"
 #include "sg.h"
@@ -470,11 +471,15 @@ static bool req_page_in(struct tide_qp *qp)
 	enum tide_side_index side = req->stop.side;
 	bool pin = req->lost++ >= MAX_LOST;
 	struct tide_pager *pager;
+	unsigned long ahead;
 	int ret;
 
 	/* Where invalidations win, more is more to lose. */
-	if (req->lost == 1)
-		tide_odp_look_around(&req->around[side], fault);
+	if (req->lost == 1) {
+		ahead = tide_odp_look_around(&req->around[side], fault);
+		if (ahead)
+			tide_prefetch_ahead(fault, ahead);
+	}
 	ret = page_in_here(qp, fault, &req->hold[side], pin);
 	if (ret == -EBUSY || ret == -EFAULT || ret == -ENOMEM) {
 		tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
