@@ -693,6 +693,14 @@ static long bring_in_some(struct step *step, struct tide_region *region,
 	return ret;
 }
 
+/* The first page of a leaf by itself: it may be a huge one. */
+static unsigned long step_end(unsigned long start)
+{
+	if (!tide_leaf_slot(start))
+		return start + PAGE_SIZE;
+	return round_up(start + 1, STEP_SIZE);
+}
+
 /* Bring in pages of one leaf, up to @end. */
 static int bring_in_leaf(struct step *step, struct tide_region *region,
 			 enum tide_bring_in how, unsigned long end)
@@ -704,7 +712,7 @@ static int bring_in_leaf(struct step *step, struct tide_region *region,
 			return -EFAULT;
 		if (fatal_signal_pending(current))
 			return -EINTR;
-		step->end = min(end, round_up(step->start + 1, STEP_SIZE));
+		step->end = min(end, step_end(step->start));
 		ret = bring_in_some(step, region, how);
 		if (ret < 0)
 			return ret;
