@@ -5,7 +5,7 @@
  * thrown away, swapped out, in files.  One thing happens at a time here, so
  * every byte is known; odp_fire.c is about races.
  */
-#include "owner.h"
+#include "region.h"
 #include "storage.h"
 
 #include <sys/syscall.h>
@@ -13,121 +13,8 @@
 
 #define PAGES		64UL
 #define SIZE		(PAGES * PAGE)
-#define RW		(PROT_READ | PROT_WRITE)
-#define ANON		(MAP_PRIVATE | MAP_ANONYMOUS)
 
-static struct owner owner;
 static uint8_t *model;
-
-static const char *where(void)
-{
-	return owner.here ? "in one process" : "between processes";
-}
-
-/* What the owner sees at @addr. */
-static void peek(void *to, uint64_t addr, size_t len)
-{
-	struct iovec local = { to, len };
-	struct iovec remote = { (void *)addr, len };
-
-	if (owner.here)
-		memcpy(to, (void *)addr, len);
-	else
-		must(process_vm_readv(owner.child.pid, &local, 1, &remote, 1,
-				      0) == (ssize_t)len);
-}
-
-static void expect_memory(uint64_t addr, const void *wanted, size_t len,
-			  const char *what)
-{
-	static uint8_t *seen;
-
-	if (!seen)
-		seen = map_memory(BUF_SIZE);
-	peek(seen, addr, len);
-	expect_same(seen, wanted, len, what);
-}
-
-static enum kind any_kind(void)
-{
-	return random_below(KINDS);
-}
-
-/* A region of the owner's */
-struct region {
-	uint64_t addr;
-	size_t size;
-	long mr;
-	uint32_t rkey;
-};
-
-static struct region region_reg(uint64_t addr, size_t size, enum kind kind)
-{
-	struct region region = { .addr = addr, .size = size };
-
-	region.mr = ask(&owner, own_reg, addr, size,
-			ALL_RIGHTS | kind_access(kind));
-	if (region.mr)
-		region.rkey = ask(&owner, own_rkey, region.mr);
-	return region;
-}
-
-static struct region region_map(size_t size, enum kind kind)
-{
-	long addr = ask(&owner, own_map, 0, size, RW, ANON, -1, 0);
-	struct region region;
-
-	must(addr > 0);
-	region = region_reg(addr, size, kind);
-	must(region.mr);
-	return region;
-}
-
-static void region_drop(struct region *region)
-{
-	if (region->mr)
-		expect_eq(ask(&owner, own_dereg, region->mr), 0, "dereg");
-	ask(&owner, own_unmap, region->addr, region->size);
-}
-
-/* Read @len bytes at @offset, which should be those of @wanted. */
-static void expect_read(const struct region *region, size_t offset, size_t len,
-			const void *wanted, const char *what)
-{
-	enum kind kind = any_kind();
-
-	memset(buf[kind], 0x55, len + 8);
-	expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_READ, kind,
-		      region->addr + offset, region->rkey, len);
-	expect_same(buf[kind], wanted, len, what);
-}
-
-static void expect_read_pattern(const struct region *region, size_t offset,
-				size_t len, uint64_t seed, const char *what)
-{
-	static uint8_t wanted[SIZE];
-
-	pattern_fill(wanted, len, seed);
-	expect_read(region, offset, len, wanted, what);
-}
-
-static void expect_read_zero(const struct region *region, size_t offset,
-			     size_t len, const char *what)
-{
-	static const uint8_t zeroes[SIZE];
-
-	expect_read(region, offset, len, zeroes, what);
-}
-
-static void write_pattern(const struct region *region, size_t offset,
-			  size_t len, uint64_t seed)
-{
-	enum kind kind = any_kind();
-
-	pattern_fill(buf[kind], len, seed);
-	expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_WRITE, kind,
-		      region->addr + offset, region->rkey, len);
-}
 
 /* A random walk: whatever happens to the memory, model and memory agree */
 
@@ -500,19 +387,6 @@ static void cow(enum kind kind)
 }
 
 /* Memory that is not there */
-
-static void expect_denied(enum ibv_wr_opcode opcode,
-			  const struct region *region, size_t at, size_t len)
-{
-	enum kind kind = any_kind();
-
-	pattern_fill(buf[kind], len, 9);
-	expect_access(IBV_WC_REM_ACCESS_ERR, opcode, kind, region->addr + at,
-		      region->rkey, len);
-	expect_eq(ask(&owner, own_event, SOON_MS), IBV_EVENT_QP_ACCESS_ERR,
-		  "event at the owner");
-	owner_connect(&owner);
-}
 
 /* A write that hits a hole changes nothing but what it was to change. */
 static void expect_stopped_at(const struct region *region, size_t at,
