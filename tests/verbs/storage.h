@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
- * storage.h - a swap device and a file system for tests of memory that goes
- * there.  Both are in memory, and need root.
+ * storage.h - a swap device and file systems for tests of memory that
+ * goes there.  All are in memory, and need root.
  */
 #ifndef STORAGE_H
 #define STORAGE_H
 
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 
 #include "tap.h"
 
@@ -15,6 +17,7 @@
 #endif
 
 #define EXT4_DIR	"/run/tide-ext4"
+#define TMPFS_DIR	"/run/tide-tmpfs"
 
 static bool have_swap, have_ext4;
 
@@ -54,6 +57,27 @@ static inline void ext4_umount(void)
 	if (have_ext4 && system("umount " EXT4_DIR " && rm " EXT4_DIR ".img"))
 		diag("the file system stays mounted");
 	have_ext4 = false;
+}
+
+/* Off and on again: only what is on its disk is still there. */
+static inline bool ext4_remount(void)
+{
+	return !system("umount " EXT4_DIR " && "
+		       "mount -o loop " EXT4_DIR ".img " EXT4_DIR);
+}
+
+/* A file system in memory, with room for so many bytes. */
+static inline void tmpfs_mount(const char *size)
+{
+	if (mkdir(TMPFS_DIR, 0700) ||
+	    mount("tide", TMPFS_DIR, "tmpfs", 0, size))
+		bail("mount: %s", strerror(errno));
+}
+
+static inline void tmpfs_umount(void)
+{
+	if (umount(TMPFS_DIR) || rmdir(TMPFS_DIR))
+		diag("the file system in memory stays mounted");
 }
 
 /* Write a word to a file of the kernel's; false when there is none. */

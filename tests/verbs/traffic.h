@@ -17,7 +17,7 @@
 #include "storage.h"
 
 #define TRAFFIC_PAGES	(64 * MIB / PAGE)
-#define TROUBLES	3
+#define TROUBLES	4
 #define BATCH		6
 #define SLOT		(BUF_SIZE / BATCH)
 
@@ -27,7 +27,7 @@ enum turn { OURS, GIVEN, TAKEN, THROWN };
 /* A moment's work on the owner's memory. */
 typedef void (*trouble_step)(uint8_t *mem, size_t size);
 
-/* What throws pages away: they are zero then, if perhaps only later. */
+/* What throws pages away: they are then as at first, if perhaps not at once. */
 typedef void (*trouble_throw)(uint8_t *mem, size_t len);
 
 /* Seen by both processes. */
@@ -127,6 +127,7 @@ static inline long own_trouble(const long *arg)
 {
 	struct trouble_thread *thread = &trouble_threads[num_troubles];
 
+	must(num_troubles < TROUBLES);
 	*thread = (struct trouble_thread) {
 		.number = num_troubles,
 		.step = (trouble_step)arg[0],
@@ -152,6 +153,7 @@ static inline long own_no_trouble(const long *arg)
 struct traffic {
 	struct region region;
 	uint8_t *model;
+	uint8_t *ground;	/* what pages become that are thrown away */
 	bool lazy;		/* what is thrown away may stay as it was */
 	bool races;		/* what is being thrown away is written to */
 	bool throws;
@@ -169,21 +171,27 @@ static inline void traffic_init(void)
 	batch_wanted = map_memory(BUF_SIZE);
 }
 
-/* On memory of the owner's, that is zero: else fill the model. */
-static inline struct traffic traffic_open(long addr, size_t size)
+/* On memory of the owner's, that is a pattern or zero. */
+static inline struct traffic traffic_open(long addr, size_t size,
+					  uint64_t seed)
 {
 	struct traffic t = { .region = region_reg(addr, size, ODP) };
 
 	must(t.region.mr && size <= TRAFFIC_PAGES * PAGE);
 	t.model = map_memory(size);
+	t.ground = map_memory(size);
+	if (seed) {
+		pattern_fill(t.ground, size, seed);
+		memcpy(t.model, t.ground, size);
+	}
 	memset(trouble, 0, sizeof(*trouble));
 	return t;
 }
 
-static inline void traffic_close(struct traffic *t)
+static inline void traffic_forget(struct traffic *t)
 {
 	munmap(t->model, t->region.size);
-	region_drop(&t->region);
+	munmap(t->ground, t->region.size);
 }
 
 /* Bytes of a random run of pages in @turn, or none. */
@@ -194,6 +202,7 @@ static inline size_t some_bytes(const struct traffic *t, enum turn turn,
 
 	page = find_turn(random_below(pages), pages, turn);
 	run = count_turn(page, pages, turn) * PAGE;
+	*at = 0;
 	if (!run)
 		return 0;
 	*at = random_below(run);
@@ -303,7 +312,8 @@ static inline void give_some(const struct traffic *t)
 	page = at / PAGE;
 	num = (at + len - 1) / PAGE - page + 1;
 	if (!t->lazy)
-		memset(t->model + page * PAGE, 0, num * PAGE);
+		memcpy(t->model + page * PAGE, t->ground + page * PAGE,
+		       num * PAGE);
 	set_turn(page, num, GIVEN);
 }
 
@@ -326,8 +336,8 @@ static inline bool race_some(struct traffic *t)
 }
 
 /*
- * Pages that were thrown away are zero, or as they were, but not half of each;
- * and what was written since, @len bytes at @at, is there.
+ * Pages that were thrown away are as at first, or as they were, but not half of
+ * each; and what was written since, @len bytes at @at, is there.
  */
 static inline bool check_thrown(const struct traffic *t, const uint8_t *seen,
 				size_t first, size_t end, size_t at, size_t len)
@@ -335,23 +345,23 @@ static inline bool check_thrown(const struct traffic *t, const uint8_t *seen,
 	size_t i;
 
 	for (; first < end; first++) {
-		bool old = false, zero = false;
+		bool old = false, fresh = false;
 
 		for (i = first * PAGE; i < (first + 1) * PAGE; i++, seen++) {
 			bool written = i >= at && i < at + len;
 
 			if (*seen == t->model[i])
-				old |= *seen && !written;
-			else if (*seen || written)
+				old |= *seen != t->ground[i] && !written;
+			else if (*seen != t->ground[i] || written)
 				return expect(false,
 					      "byte %zu, %s, is %02x, not %02x",
 					      i, written ? "written since" :
 					      "thrown away", *seen,
 					      t->model[i]);
 			else
-				zero = true;
+				fresh = true;
 		}
-		if (old && zero && !t->races)
+		if (old && fresh && !t->races)
 			return expect(false, "half of page %zu is thrown away",
 				      first);
 	}
@@ -428,9 +438,10 @@ static inline bool traffic_run(struct traffic *t, unsigned int ms)
 			(!traffic_suffices(t) && now_ms() - start < ms + SOON_MS)))
 		good = traffic_step(t);
 	return good && expect(traffic_suffices(t),
-			      "%lu batches, %lu pages thrown away, and trouble of %lu, %lu, %lu rounds are too few",
+			      "too few: %lu batches, %lu pages, rounds %lu %lu %lu %lu",
 			      t->batches, t->retaken, trouble->rounds[0],
-			      trouble->rounds[1], trouble->rounds[2]);
+			      trouble->rounds[1], trouble->rounds[2],
+			      trouble->rounds[3]);
 }
 
 static inline void trouble_add(struct traffic *t, trouble_step step,
@@ -486,12 +497,14 @@ struct situation {
 	const char *name;
 	owner_function map;		/* of so much memory; its address */
 	size_t size;
-	trouble_step steps[TROUBLES];
+	trouble_step steps[TROUBLES - 1];
 	trouble_throw throw;
 	bool lazy;
 	bool races;
 	const char *evidence;		/* a counter of the kernel's that rises */
 	bool needs_swap;
+	uint64_t seed;			/* what the memory is at first, or 0 */
+	void (*also)(const struct traffic *t, bool mapped);
 };
 
 static inline void situation_in(struct traffic *t, const struct situation *s)
@@ -502,7 +515,7 @@ static inline void situation_in(struct traffic *t, const struct situation *s)
 	t->races = s->races;
 	if (s->throw)
 		trouble_add(t, NULL, s->throw);
-	for (i = 0; i < TROUBLES && s->steps[i]; i++)
+	for (i = 0; i < TROUBLES - 1 && s->steps[i]; i++)
 		trouble_add(t, s->steps[i], NULL);
 	if (traffic_run(t, length_of(700, 20000)))
 		settle(t);
@@ -526,9 +539,14 @@ static inline void situation(const struct situation *s)
 		skip("there is no such memory here");
 		goto out;
 	}
-	t = traffic_open(addr, s->size);
+	t = traffic_open(addr, s->size, s->seed);
 	situation_in(&t, s);
-	traffic_close(&t);
+	if (s->also && !tap->failures)
+		s->also(&t, true);
+	region_drop(&t.region);
+	if (s->also && !tap->failures)
+		s->also(&t, false);
+	traffic_forget(&t);
 	expect(before < 0 || vmstat(s->evidence) > before,
 	       "%s stays at %ld: nothing was tested", s->evidence, before);
 out:
