@@ -7,7 +7,7 @@
  *
  * Long: twenty seconds for each kind of trouble, not one.
  */
-#include "traffic.h"
+#include "situation.h"
 
 #define SIZE		(4 * MIB)
 #define SEED		11
@@ -257,33 +257,6 @@ static void check_cut(struct traffic *t, const uint8_t *old, size_t cut)
 	expect_eq(i, size, "bytes after the file was cut off at %zu", cut);
 	memcpy(t->model, seen, size);
 	munmap(seen, size);
-}
-
-/*
- * Batches until one fails; its status.  @old is the model before it: only one
- * request of a batch writes.
- */
-static int batches_until_error(struct traffic *t, uint8_t *old)
-{
-	uint64_t end = now_ms() + SOON_MS;
-	int status = 0, writer, i;
-	size_t at, len;
-
-	while (!status && now_ms() < end) {
-		struct batch b = { .kind = any_kind() };
-
-		memcpy(old, t->model, t->region.size);
-		writer = random_below(BATCH);
-		for (i = 0; i < BATCH; i++) {
-			len = some_bytes(t, OURS, SLOT - 64, &at);
-			batch_add(&b, t, i == writer ? IBV_WR_RDMA_WRITE :
-				  IBV_WR_RDMA_READ, at, len);
-		}
-		post_send(me.qp, b.wr);
-		for (i = 0; i < b.num && !status; i++)
-			status = end_access(SOON_MS);
-	}
-	return status;
 }
 
 static void cut_round(struct traffic *t, uint8_t *old)

@@ -7,7 +7,7 @@
  *
  * Long: twenty seconds for each, not one.
  */
-#include "traffic.h"
+#include "situation.h"
 
 #include <sys/swap.h>
 

@@ -93,6 +93,54 @@ static inline bool tell_kernel(const char *path, const char *what)
 	return ok;
 }
 
+/* The first line of a file of the kernel's. */
+static inline bool hear_kernel(const char *path, char *what, size_t size)
+{
+	FILE *file = fopen(path, "re");
+	bool ok = file && fgets(what, size, file);
+
+	if (file)
+		fclose(file);
+	if (ok)
+		what[strcspn(what, "\n")] = 0;
+	return ok;
+}
+
+/* Settings of the kernel's, and what they were */
+
+#define SETTINGS	12
+
+static struct {
+	const char *path;
+	char was[64];
+} settings[SETTINGS];
+static int num_settings;
+
+/* Of several choices, the one in brackets is the one that was made. */
+static inline bool change_setting(const char *path, const char *what)
+{
+	char line[64], *was = line;
+
+	if (num_settings == SETTINGS || !hear_kernel(path, line, sizeof(line)))
+		return false;
+	if (strchr(line, '[')) {
+		was = strchr(line, '[') + 1;
+		was[strcspn(was, "]")] = 0;
+	}
+	settings[num_settings].path = path;
+	snprintf(settings[num_settings++].was, sizeof(line), "%s", was);
+	return tell_kernel(path, what);
+}
+
+static inline void restore_settings(void)
+{
+	while (num_settings--)
+		if (!tell_kernel(settings[num_settings].path,
+				 settings[num_settings].was))
+			diag("%s stays changed", settings[num_settings].path);
+	num_settings = 0;
+}
+
 /* A counter of /proc/vmstat. */
 static inline long vmstat(const char *name)
 {

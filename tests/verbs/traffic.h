@@ -14,7 +14,6 @@
 #define TRAFFIC_H
 
 #include "region.h"
-#include "storage.h"
 
 #define TRAFFIC_PAGES	(64 * MIB / PAGE)
 #define TROUBLES	4
@@ -492,106 +491,31 @@ static inline void traffic_check(const struct traffic *t)
 	}
 }
 
-/* What may happen to memory, while there is traffic */
-struct situation {
-	const char *name;
-	owner_function map;		/* of so much memory; its address */
-	size_t size;
-	trouble_step steps[TROUBLES - 1];
-	trouble_throw throw;
-	bool lazy;
-	bool races;
-	const char *evidence;		/* a counter of the kernel's that rises */
-	bool needs_swap;
-	uint64_t seed;			/* what the memory is at first, or 0 */
-	void (*also)(const struct traffic *t, bool mapped);
-};
-
-static inline void situation_in(struct traffic *t, const struct situation *s)
+/*
+ * Batches until one fails; its status, or 0.  @old is the model before it: only
+ * one request of a batch writes, so memory is like the one or the other.
+ */
+static inline int batches_until_error(struct traffic *t, uint8_t *old)
 {
-	int i;
+	uint64_t end = now_ms() + SOON_MS;
+	int status = 0, writer, i;
+	size_t at, len;
 
-	t->lazy = s->lazy;
-	t->races = s->races;
-	if (s->throw)
-		trouble_add(t, NULL, s->throw);
-	for (i = 0; i < TROUBLES - 1 && s->steps[i]; i++)
-		trouble_add(t, s->steps[i], NULL);
-	if (traffic_run(t, length_of(700, 20000)))
-		settle(t);
-	trouble_end(t);
-	if (!tap->failures)
-		traffic_check(t);
-}
+	while (!status && now_ms() < end) {
+		struct batch b = { .kind = any_kind() };
 
-static inline void situation(const struct situation *s)
-{
-	long before = s->evidence ? vmstat(s->evidence) : -1;
-	struct traffic t;
-	long addr;
-
-	if (s->needs_swap && !have_swap) {
-		skip("there is no swap");
-		goto out;
+		memcpy(old, t->model, t->region.size);
+		writer = random_below(BATCH);
+		for (i = 0; i < BATCH; i++) {
+			len = some_bytes(t, OURS, SLOT - 64, &at);
+			batch_add(&b, t, i == writer ? IBV_WR_RDMA_WRITE :
+				  IBV_WR_RDMA_READ, at, len);
+		}
+		post_send(me.qp, b.wr);
+		for (i = 0; i < b.num && !status; i++)
+			status = end_access(SOON_MS);
 	}
-	addr = ask(&owner, s->map, s->size);
-	if (addr < 0) {
-		skip("there is no such memory here");
-		goto out;
-	}
-	t = traffic_open(addr, s->size, s->seed);
-	situation_in(&t, s);
-	if (s->also && !tap->failures)
-		s->also(&t, true);
-	region_drop(&t.region);
-	if (s->also && !tap->failures)
-		s->also(&t, false);
-	traffic_forget(&t);
-	expect(before < 0 || vmstat(s->evidence) > before,
-	       "%s stays at %ld: nothing was tested", s->evidence, before);
-out:
-	point("%s", s->name);
-	if (tap->failed)
-		owner_connect(&owner);
-}
-
-/* Part of the memory, at random */
-static inline uint8_t *some_pages(uint8_t *mem, size_t size, size_t *len)
-{
-	size_t first = random_below(size / PAGE);
-	size_t num = 1 + random_below(random_below(2) ? 4 : 512);
-
-	if (num > size / PAGE - first)
-		num = size / PAGE - first;
-	*len = num * PAGE;
-	return mem + first * PAGE;
-}
-
-static inline void page_out(uint8_t *mem, size_t size)
-{
-	size_t len;
-	uint8_t *at = some_pages(mem, size, &len);
-
-	madvise(at, len, MADV_PAGEOUT);
-}
-
-static inline void make_cold(uint8_t *mem, size_t size)
-{
-	size_t len;
-	uint8_t *at = some_pages(mem, size, &len);
-
-	madvise(at, len, MADV_COLD);
-}
-
-static inline long own_map_anonymous(const long *arg)
-{
-	return own_map((const long [OWNER_ARGS]){ 0, arg[0], RW, ANON, -1 });
-}
-
-static inline long own_map_shared(const long *arg)
-{
-	return own_map((const long [OWNER_ARGS]){ 0, arg[0], RW, MAP_SHARED |
-						  MAP_ANONYMOUS, -1 });
+	return status;
 }
 
 #endif /* TRAFFIC_H */
