@@ -206,15 +206,16 @@ static void first_touch(void)
 	long before = vmstat("thp_fault_alloc");
 	long addr = ask(&owner, own_map_transparent, SIZE);
 	struct region region = region_reg(addr, SIZE, ODP);
-	size_t at;
+	size_t at, rest;
 
 	must(region.mr);
 	for (at = 3 * PAGE; at < SIZE - 9; at += HUGE) {
 		write_pattern(&region, at - 5, 14, at);
 		expect_eq(ask(&owner, own_check, addr + at - 5, 14, at), 14,
 			  "seen by the CPU");
-		expect_read_zero(&region, at + 9, HUGE - 14,
-				 "the rest of a huge page");
+		rest = SIZE - at - 9;
+		expect_read_zero(&region, at + 9, rest < HUGE ? rest :
+				 HUGE - 14, "the rest of a huge page");
 	}
 	expect_eq(ask(&owner, own_check_zero, addr, 3 * PAGE - 5),
 		  3 * PAGE - 5, "in front of the first");

@@ -518,4 +518,31 @@ static inline int batches_until_error(struct traffic *t, uint8_t *old)
 	return status;
 }
 
+/*
+ * After batches_until_error().  Behind @end there is nothing, except perhaps on
+ * its page: where a file ends on a page, the kernel promises no more.
+ */
+static inline void check_either(struct traffic *t, const uint8_t *old,
+				size_t end)
+{
+	size_t size = t->region.size, i;
+	uint8_t *seen = map_memory(size);
+
+	for (i = 0; i < size; i += MIB) {
+		expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_READ, PINNED,
+			      t->region.addr + i, t->region.rkey, MIB);
+		memcpy(seen + i, buf[PINNED], MIB);
+	}
+	for (i = 0; i < size; i++) {
+		bool kept = seen[i] == old[i] || seen[i] == t->model[i];
+
+		if (i < end ? !kept : seen[i] &&
+		    (!kept || i >= (end | (PAGE - 1)) + 1))
+			break;
+	}
+	expect_eq(i, size, "bytes after an error");
+	memcpy(t->model, seen, size);
+	munmap(seen, size);
+}
+
 #endif /* TRAFFIC_H */
