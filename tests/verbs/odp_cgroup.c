@@ -12,8 +12,8 @@
 #include "cgroup.h"
 #include "situation.h"
 
-#define LIMIT		"24M"
-#define SIZE		(56 * MIB)
+#define LIMIT		"16M"
+#define SIZE		(40 * MIB)
 
 /* From the owner's death until its peer knows. */
 #define LEARN_MS	6000
@@ -143,8 +143,8 @@ static int use_until_error(const struct region *region)
 	size_t len = MIB - 9, at = 0;
 	int status = 0;
 
+	random_fill(buf[ODP], len);
 	while (!status && now_ms() < end) {
-		pattern_fill(buf[ODP], len, at);
 		status = do_access(at & 4 ? IBV_WR_RDMA_READ :
 				   IBV_WR_RDMA_WRITE, ODP, region->addr + at,
 				   region->rkey, len);
@@ -228,7 +228,7 @@ static void killed_by_limit(void)
 {
 	int i;
 
-	for (i = 0; i < length_of(3, 30); i++) {
+	for (i = 0; i < length_of(2, 30); i++) {
 		must(cgroup_make(LIMIT, "0"));
 		killed(SIZE, true, nobody);
 		expect(cgroup_event("oom_kill") > 0, "it was not the limit");
@@ -254,7 +254,7 @@ static void killed_by_oom(void)
 {
 	int i;
 
-	for (i = 0; i < length_of(3, 30); i++)
+	for (i = 0; i < length_of(2, 30); i++)
 		killed(8 * MIB, false, kill_somebody);
 	point("killed because the machine has no memory");
 }

@@ -93,6 +93,7 @@ static inline void page_out(uint8_t *mem, size_t size)
 	uint8_t *at = some_pages(mem, size, &len);
 
 	madvise(at, len, MADV_PAGEOUT);
+	sleep_us(random_below(1000));
 }
 
 static inline void make_cold(uint8_t *mem, size_t size)
@@ -101,6 +102,7 @@ static inline void make_cold(uint8_t *mem, size_t size)
 	uint8_t *at = some_pages(mem, size, &len);
 
 	madvise(at, len, MADV_COLD);
+	sleep_us(random_below(1000));
 }
 
 static inline long own_map_anonymous(const long *arg)

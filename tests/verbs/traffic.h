@@ -304,7 +304,7 @@ static inline bool peek_some(const struct traffic *t)
 
 static inline void give_some(const struct traffic *t)
 {
-	size_t at, len = some_bytes(t, OURS, 8 * PAGE, &at), page, num;
+	size_t at, len = some_bytes(t, OURS, 32 * PAGE, &at), page, num;
 
 	if (!len)
 		return;
@@ -382,7 +382,7 @@ static inline const uint8_t *read_pages(const struct traffic *t, size_t first,
 /* From now on they keep what is written to them, and what they are else. */
 static inline bool take_back_some(struct traffic *t)
 {
-	size_t at, len = some_bytes(t, THROWN, 3 * PAGE, &at);
+	size_t at, len = some_bytes(t, THROWN, 16 * PAGE, &at);
 	size_t first = at / PAGE, end = (at + len - 1) / PAGE + 1;
 	const uint8_t *seen;
 
