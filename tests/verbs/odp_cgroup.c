@@ -12,8 +12,8 @@
 #include "cgroup.h"
 #include "situation.h"
 
-#define LIMIT		"16M"
-#define SIZE		(40 * MIB)
+#define LIMIT		"12M"
+#define SIZE		(24 * MIB)
 
 /* From the owner's death until its peer knows. */
 #define LEARN_MS	6000
@@ -94,7 +94,7 @@ static long own_map_limited_shared(const long *arg)
 static void reclaim(uint8_t *mem, size_t size)
 {
 	(void)mem, (void)size;
-	tell_kernel(CGROUP "memory.reclaim", "4M");
+	tell_kernel(CGROUP "memory.reclaim", "2M");
 	sleep_ms(1);
 }
 
@@ -104,7 +104,7 @@ static const struct situation limited[] = {
 	{ "more shared memory than allowed", own_map_limited_shared, SIZE,
 	  { make_cold }, .evidence = "pswpin", .needs_swap = true,
 	  .before = touch_all },
-	{ "less memory than allowed, and reclaimed", own_map_limited, 8 * MIB,
+	{ "less memory than allowed, and reclaimed", own_map_limited, 6 * MIB,
 	  { reclaim }, .evidence = "pswpin", .needs_swap = true,
 	  .before = touch_all },
 };
