@@ -19,23 +19,12 @@ static inline bool cgroup_make(const char *max, const char *swap_max)
 	       tell_kernel(CGROUP "memory.swap.max", swap_max);
 }
 
-static inline bool tell_number(const char *path, pid_t number)
-{
-	char word[16];
-
-	snprintf(word, sizeof(word), "%d", number);
-	return tell_kernel(path, word);
-}
-
 static inline bool cgroup_enter(pid_t pid)
 {
-	return tell_number(CGROUP "cgroup.procs", pid);
-}
+	char number[16];
 
-/* Back to where everybody is. */
-static inline bool cgroup_leave(pid_t pid)
-{
-	return tell_number(CGROUP_ROOT "cgroup.procs", pid);
+	snprintf(number, sizeof(number), "%d", pid);
+	return tell_kernel(CGROUP "cgroup.procs", number);
 }
 
 /* A group is empty a little later than its last process is gone. */

@@ -98,6 +98,16 @@ static void reclaim(uint8_t *mem, size_t size)
 	sleep_ms(1);
 }
 
+/* Every page, so that there is really too much. */
+static void touch_all(struct traffic *t)
+{
+	size_t at;
+
+	for (at = 0; at + MIB <= t->region.size; at += MIB)
+		if (!write_random(t, at + 5, MIB - 9))
+			return;
+}
+
 static const struct situation limited[] = {
 	{ "more memory than allowed", own_map_limited, SIZE, { make_cold },
 	  .evidence = "pswpin", .needs_swap = true, .before = touch_all },

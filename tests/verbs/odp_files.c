@@ -7,7 +7,6 @@
  *
  * Long: twenty seconds for each kind of trouble, not one.
  */
-#include "cgroup.h"
 #include "situation.h"
 
 #define SIZE		(4 * MIB)
@@ -220,38 +219,6 @@ static const struct situation situations[] = {
 	  .races = true, .also = private_ext4 },
 };
 
-/* A file that is bigger than its owner's memory may be */
-
-#define LIMIT		"12M"
-#define LIMITED		(20 * MIB)
-
-static long own_map_limited(const long *arg)
-{
-	must(cgroup_enter(getpid()));
-	return own_map_ext4(arg);
-}
-
-static void limited(void)
-{
-	static const struct situation situation_limited = {
-		.name = "a file on ext4, bigger than memory allowed",
-		.map = own_map_limited, .size = LIMITED,
-		.steps = { write_back }, .before = touch_all,
-		.evidence = "pgpgout", .also = shared_ext4,
-	};
-
-	if (!cgroup_make(LIMIT, "0")) {
-		skip("memory cannot be limited here");
-		point("%s", situation_limited.name);
-		return;
-	}
-	situation(&situation_limited);
-	expect(cgroup_event("max") > 0, "the limit was never reached");
-	expect(cgroup_leave(owner.child.pid), "cannot leave the group");
-	cgroup_remove();
-	point("and the limit was reached");
-}
-
 /* A file that becomes shorter while it is used, and longer again */
 
 static long own_cut(const long *arg)
@@ -413,8 +380,6 @@ static void test(void)
 	owner_open(&owner, false);
 	for (i = 0; i < ARRAY_SIZE(situations); i++)
 		situation(&situations[i]);
-	if (have_ext4)
-		limited();
 	for (backing = 0; backing < BACKINGS; backing++) {
 		if (backing == EXT4 && !have_ext4)
 			continue;

@@ -75,16 +75,6 @@ out:
 		owner_connect(&owner);
 }
 
-/* Every page once, before all else: now there is as much as there seems. */
-static inline void touch_all(struct traffic *t)
-{
-	size_t at;
-
-	for (at = 0; at + MIB <= t->region.size; at += MIB)
-		if (!write_random(t, at + 5, MIB - 9))
-			return;
-}
-
 /* Part of the memory, at random */
 static inline uint8_t *some_pages(uint8_t *mem, size_t size, size_t *len)
 {
