@@ -673,7 +673,7 @@ static void unmap_round(void)
 		      ALL_RIGHTS | IBV_ACCESS_ON_DEMAND);
 	uint32_t key = ask(&owner, own_rkey, mr);
 
-	owner_tell(&owner, own_unmap_later, addr);
+	tell(&owner, own_unmap_later, addr);
 	expect_eq(use_until_error(addr, key), IBV_WC_REM_ACCESS_ERR,
 		  "the first error");
 	expect_eq(owner_answer(&owner), 0, "munmap");

@@ -53,11 +53,16 @@ static inline long owner_ask(struct owner *owner, owner_function function,
 	owner_ask(owner, function, (const long [OWNER_ARGS]){ __VA_ARGS__ })
 
 /* Ask, and do not wait for the answer, which owner_answer() gets. */
-static inline void owner_tell(struct owner *owner, owner_function function,
-			      long arg)
-{
-	struct owner_question question = { function, { arg } };
+#define tell(owner, function, ...)					\
+	owner_tell(owner, function,					\
+		   (const long [OWNER_ARGS]){ __VA_ARGS__ })
 
+static inline void owner_tell(struct owner *owner, owner_function function,
+			      const long *arg)
+{
+	struct owner_question question = { .function = function };
+
+	memcpy(question.arg, arg, sizeof(question.arg));
 	say(owner->child.fd, &question, sizeof(question));
 }
 
