@@ -3,11 +3,7 @@
  * On-demand memory whose pages somebody provides through userfaultfd: a
  * request for one that is missing waits, and nobody else does.
  */
-#include "owner.h"
-
-#include <linux/userfaultfd.h>
-#include <sys/ioctl.h>
-#include <sys/syscall.h>
+#include "uffd.h"
 
 #define SIZE		(16 * PAGE)
 #define RW		(PROT_READ | PROT_WRITE)
@@ -22,67 +18,6 @@ static struct owner owner;
 static const char *where(void)
 {
 	return owner.here ? "in one process" : "between processes";
-}
-
-/* userfaultfd, in whose process it is called */
-
-static int uffd = -1;
-
-static long uffd_open(const long *arg)
-{
-	struct uffdio_api api = { .api = UFFD_API };
-	struct uffdio_register range = {
-		.range = { arg[0], arg[1] },
-		.mode = arg[2],
-	};
-
-	uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-	if (uffd < 0)
-		return -errno;
-	if (ioctl(uffd, UFFDIO_API, &api) ||
-	    ioctl(uffd, UFFDIO_REGISTER, &range))
-		return -errno;
-	return 0;
-}
-
-static long uffd_close(const long *arg)
-{
-	(void)arg;
-	return close(uffd);
-}
-
-/* The address of the next fault, or -1. */
-static long uffd_wait(const long *arg)
-{
-	struct uffd_msg msg;
-
-	if (!wait_readable(uffd, arg[0]) ||
-	    read(uffd, &msg, sizeof(msg)) != sizeof(msg))
-		return -1;
-	return msg.arg.pagefault.address & ~(PAGE - 1);
-}
-
-static long uffd_copy(const long *arg)
-{
-	static uint8_t page[PAGE];
-	struct uffdio_copy copy = {
-		.dst = arg[0],
-		.src = (uintptr_t)page,
-		.len = PAGE,
-	};
-
-	pattern_fill(page, PAGE, arg[1]);
-	return ioctl(uffd, UFFDIO_COPY, &copy) ? -errno : 0;
-}
-
-static long uffd_protect(const long *arg)
-{
-	struct uffdio_writeprotect wp = {
-		.range = { arg[0], arg[1] },
-		.mode = arg[2] ? UFFDIO_WRITEPROTECT_MODE_WP : 0,
-	};
-
-	return ioctl(uffd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
 /* Another connection between the same two, that goes on meanwhile */
@@ -679,15 +614,6 @@ static void requester_killed(void)
 	side_close(&own);
 	munmap(mem, SIZE);
 	point("the requester is killed while its request waits");
-}
-
-static bool have_uffd(void)
-{
-	int fd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
-
-	if (fd >= 0)
-		close(fd);
-	return fd >= 0;
 }
 
 static void test(void)
