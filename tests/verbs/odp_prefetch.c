@@ -1,41 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * ibv_advise_mr(): what it brings in, what it leaves alone, what it refuses,
- * and that nobody has to wait for it who has not asked to.
+ * ibv_advise_mr(): what it brings in, what it leaves alone, what it refuses.
  */
-#include "nag.h"
-#include "uffd.h"
+#include "prefetch.h"
 
 #define SIZE		(5 * MIB)
 #define AT		(MIB + 77)
 #define LEN		(3 * MIB + 1000)	/* over the end of a leaf */
 #define PIECES		16
-
-enum { ASYNC, FLUSH = IBV_ADVISE_MR_FLAG_FLUSH };
-
-static const struct {
-	enum ibv_advise_mr_advice advice;
-	const char *name;
-} advices[] = {
-	{ IBV_ADVISE_MR_ADVICE_PREFETCH, "PREFETCH" },
-	{ IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, "PREFETCH_WRITE" },
-	{ IBV_ADVISE_MR_ADVICE_PREFETCH_NO_FAULT, "PREFETCH_NO_FAULT" },
-};
-
-/* In the owner's process: one range, by the key of a region. */
-static long own_prefetch(const long *arg)
-{
-	struct ibv_sge sge = { arg[3], arg[4], arg[2] };
-
-	return ibv_advise_mr(own.pd, arg[0], arg[1], &sge, 1);
-}
-
-static long prefetch(const struct region *region, int advice, int flags,
-		     size_t at, size_t len)
-{
-	return ask(&owner, own_prefetch, advice, flags, region->rkey,
-		   region->addr + at, len);
-}
 
 /* A counter of the port's, or -1. */
 static long counter(const char *name)
@@ -54,6 +26,20 @@ static long counter(const char *name)
 		value = -1;
 	fclose(file);
 	return value;
+}
+
+/* A counter of a region's, as rdma tells it, or -1. */
+static long region_counter(const struct region *region, const char *name)
+{
+	char command[300], text[32];
+
+	snprintf(command, sizeof(command), "rdma statistic show mr mrn "
+		 "$(rdma res show mr | "
+		 "sed -n 's/.*mrn \\([0-9]*\\) .*rkey 0x%x .*/\\1/p') | "
+		 "tr '\\n' ' ' | sed -n 's/.* %s \\([0-9]*\\).*/\\1/p'",
+		 region->rkey, name);
+	read_command(command, text, sizeof(text));
+	return *text ? atol(text) : -1;
 }
 
 /* KiB that the process has of its own in the mapping at @addr. */
@@ -154,6 +140,32 @@ static void makes_pages(void)
 		  "bytes there");
 	region_drop(&region);
 	point("PREFETCH_WRITE makes pages");
+}
+
+/* What is counted for a region is that region's. */
+static void counted(void)
+{
+	struct region region = region_map(SIZE, ODP), other;
+	long pages = pages_of(region.addr + AT, LEN);
+
+	other = region_reg(region.addr, SIZE, ODP);
+	expect_eq(prefetch(&region, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE,
+			   FLUSH, AT, LEN), 0, "advise");
+	write_pattern(&region, AT, LEN, 1);
+	expect(region_counter(&region, "prefetches") >= 1, "prefetches");
+	expect(region_counter(&region, "prefetched_pages") >= pages,
+	       "prefetched pages");
+	expect_eq(region_counter(&region, "faults"), 0, "faults");
+	expect_eq(region_counter(&other, "prefetches"), 0, "of the other");
+
+	ask(&owner, own_advise, region.addr, SIZE, MADV_DONTNEED);
+	write_pattern(&region, AT, LEN, 2);
+	expect(region_counter(&region, "faults") > 0, "faults");
+	expect(region_counter(&region, "faulted_pages") > 0, "faulted pages");
+	expect_eq(region_counter(&other, "faults"), 0, "of the other");
+	region_dereg(&other);
+	region_drop(&region);
+	point("what is counted for a region");
 }
 
 /* Reading makes none. */
@@ -427,189 +439,6 @@ static void refusals(void)
 	point("what is refused");
 }
 
-/* Somebody provides the pages, or does not */
-
-static pthread_t advisor;
-static long advisor_arg[OWNER_ARGS];
-
-static void *advise_in_thread(void *unused)
-{
-	long ret = own_prefetch(advisor_arg);
-
-	(void)unused;
-	say_done();
-	return (void *)ret;
-}
-
-static long own_start_prefetch(const long *arg)
-{
-	memcpy(advisor_arg, arg, sizeof(advisor_arg));
-	return pthread_create(&advisor, NULL, advise_in_thread, NULL);
-}
-
-static long own_end_prefetch(const long *arg)
-{
-	void *ret;
-
-	(void)arg;
-	must(!pthread_join(advisor, &ret));
-	return (long)ret;
-}
-
-static struct region missing_open(void)
-{
-	struct region region = region_map(8 * PAGE, ODP);
-
-	no_news();
-	expect_eq(ask(&owner, uffd_open, region.addr, 8 * PAGE,
-		      UFFDIO_REGISTER_MODE_MISSING), 0, "uffd");
-	return region;
-}
-
-static void waits_for_handler(int advice)
-{
-	struct region region = missing_open(), other = region_map(SIZE, ODP);
-	int i;
-
-	ask(&owner, own_start_prefetch, advice, FLUSH, region.rkey,
-	    region.addr + PAGE + 5, 3 * PAGE - 10);
-	for (i = 1; i < 4; i++) {
-		uint64_t page = region.addr + i * PAGE;
-
-		expect_eq(ask(&owner, uffd_wait, SOON_MS), page, "page");
-		write_pattern(&other, AT, 9000, i);
-		expect_read_pattern(&other, AT, 9000, i, "others meanwhile");
-		expect(!is_done(), "it did not wait");
-		expect_eq(ask(&owner, uffd_copy, page, i), 0, "copy");
-	}
-	expect_eq(ask(&owner, own_end_prefetch), 0, "advise");
-	for (i = 1; i < 4; i++)
-		expect_read_pattern(&region, i * PAGE, PAGE, i, "a page");
-	ask(&owner, uffd_close);
-	region_drop(&other);
-	region_drop(&region);
-}
-
-/* Nobody waits: not who asks, nor who deregisters. */
-static void waits_for_nobody(void)
-{
-	struct region region = missing_open();
-	uint64_t start = now_ms();
-
-	expect_eq(prefetch(&region, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, ASYNC,
-			   0, 8 * PAGE), 0, "advise");
-	expect(now_ms() - start < 2000, "an advice took %llu ms",
-	       (unsigned long long)(now_ms() - start));
-	sleep_ms(50);
-	start = now_ms();
-	region_dereg(&region);
-	expect(now_ms() - start < 2000, "dereg took %llu ms",
-	       (unsigned long long)(now_ms() - start));
-	ask(&owner, uffd_close);
-	region_drop(&region);
-}
-
-static void pages_of_others(void)
-{
-	if (!have_uffd()) {
-		skip("there is no userfaultfd here");
-		goto out;
-	}
-	waits_for_handler(IBV_ADVISE_MR_ADVICE_PREFETCH);
-	waits_for_handler(IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE);
-	waits_for_nobody();
-out:
-	point("pages that a handler provides");
-}
-
-/* Who waits for one that never comes can be killed, as can who does not. */
-static void killed(int flags)
-{
-	struct region region;
-	uint64_t start;
-
-	owner_open(&owner, false);
-	region = missing_open();
-	if (flags == FLUSH) {
-		ask(&owner, own_start_prefetch,
-		    IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, FLUSH, region.rkey,
-		    region.addr, PAGE);
-		expect_eq(ask(&owner, uffd_wait, SOON_MS), region.addr, "page");
-	} else {
-		prefetch(&region, IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE, ASYNC,
-			 0, 8 * PAGE);
-	}
-	start = now_ms();
-	kill_child(&owner.child);
-	expect(now_ms() - start < 3000, "it took %llu ms",
-	       (unsigned long long)(now_ms() - start));
-	me_close();
-	point("killed after advice, %s", flags ? "waiting" : "not waiting");
-}
-
-/* Advice about what is going */
-
-static long own_advise_all(const long *arg)
-{
-	uint32_t key = __atomic_load_n(&news->key, __ATOMIC_SEQ_CST);
-	int how = random_below(2 * ARRAY_SIZE(advices)), ret;
-	struct ibv_sge sge = { arg[0], SIZE, key };
-
-	ret = ibv_advise_mr(own.pd, advices[how / 2].advice,
-			    how & 1 ? FLUSH : ASYNC, &sge, 1);
-	expect(!ret || ret == EFAULT || ret == ENOENT, "advise: %d", ret);
-	return ret;
-}
-
-static long own_map_again(const long *arg)
-{
-	sleep_us(random_below(2000));
-	must(!munmap((void *)arg[0], SIZE));
-	sleep_us(random_below(2000));
-	must(mmap((void *)arg[0], SIZE, RW, ANON | MAP_FIXED, -1, 0) ==
-	     (void *)arg[0]);
-	return 0;
-}
-
-static void goes(bool by_exit)
-{
-	uint64_t end;
-	struct region region;
-	long nag[3];
-	int i;
-
-	owner_open(&owner, false);
-	no_news();
-	region = region_map(SIZE, ODP);
-	news->key = region.rkey;
-	nag[0] = ask(&owner, own_nag, (long)own_advise_all, region.addr);
-	nag[1] = ask(&owner, own_nag, (long)own_advise_all, region.addr);
-	nag[2] = ask(&owner, own_nag, (long)own_map_again, region.addr);
-	end = now_ms() + length_of(700, 20000);
-	while (now_ms() < end) {
-		struct region next = region_reg(region.addr, SIZE, ODP);
-
-		news->key = next.rkey;
-		region_dereg(&region);
-		region = next;
-	}
-	if (by_exit) {
-		kill_child(&owner.child);
-		me_close();
-	} else {
-		for (i = 0; i < 3; i++)
-			expect(ask(&owner, own_nag_stop, nag[i]) > 3,
-			       "nothing happened");
-		write_pattern(&region, AT, LEN, 1);
-		expect_eq(ask(&owner, own_check, region.addr + AT, LEN, 1),
-			  LEN, "bytes");
-		region_drop(&region);
-		owner_close(&owner);
-	}
-	point("advice about what is going, and then %s", by_exit ?
-	      "the process is killed" : "stays");
-}
-
 static void test(void)
 {
 	struct leftovers before = count_leftovers();
@@ -624,6 +453,7 @@ static void test(void)
 		right_bytes(i, FLUSH);
 	}
 	makes_pages();
+	counted();
 	makes_no_pages();
 	finds_only();
 	shared_pages();
@@ -631,14 +461,7 @@ static void test(void)
 	many_ranges(FLUSH);
 	implicit();
 	refusals();
-	pages_of_others();
 	owner_close(&owner);
-	if (have_uffd()) {
-		killed(FLUSH);
-		killed(ASYNC);
-	}
-	goes(false);
-	goes(true);
 	expect_no_leftovers(&before);
 	point("nothing is left behind");
 }

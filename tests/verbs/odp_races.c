@@ -300,6 +300,73 @@ static void changes_under_reads(void)
 	}
 }
 
+/*
+ * Memory that others read before the process has ever touched it: zeroes, and
+ * then what the CPU has written, page by page.
+ */
+
+#define SOME_PAGES	4
+
+static long own_write_pages(const long *arg)
+{
+	uint8_t *mem = (void *)arg[0];
+	size_t i;
+
+	for (i = 0; i < SIZE / PAGE; i++) {
+		say_begun();
+		pattern_fill(mem + i * PAGE, PAGE, i + 1);
+		say_done();
+		if (!(i % 16))
+			sleep_us(300);
+	}
+	return 0;
+}
+
+/* What pages from @first on are, some of which are being written. */
+static void expect_pages(size_t first, size_t done, size_t begun)
+{
+	const uint8_t *seen = buf[ODP];
+	size_t i, page;
+
+	for (i = 0; i < SOME_PAGES * PAGE; i++) {
+		page = first + i / PAGE;
+		if (seen[i] == pattern(page + 1, i % PAGE) && page < begun)
+			continue;
+		if (!seen[i] && page >= done)
+			continue;
+		expect(false, "byte %zu of page %zu is %02x, %zu are done",
+		       i % PAGE, page, seen[i], done);
+		return;
+	}
+	expect(true, "all bytes");
+}
+
+static void zero_pages(bool huge)
+{
+	struct region region = region_map(SIZE, ODP);
+	size_t last = SIZE / PAGE - SOME_PAGES, done, first;
+	unsigned int failures = tap->failures;
+
+	no_news();
+	ask(&owner, own_advise, region.addr, SIZE, huge ? MADV_HUGEPAGE :
+							  MADV_NOHUGEPAGE);
+	tell(&owner, own_write_pages, region.addr);
+	do {
+		done = __atomic_load_n(&news->done, __ATOMIC_SEQ_CST);
+		first = done + random_below(6);
+		first = first < 4 ? 0 : first - 4 > last ? last : first - 4;
+		expect_access(IBV_WC_SUCCESS, IBV_WR_RDMA_READ, ODP,
+			      region.addr + first * PAGE, region.rkey,
+			      SOME_PAGES * PAGE);
+		expect_pages(first, done,
+			     __atomic_load_n(&news->begun, __ATOMIC_SEQ_CST));
+	} while (done < SIZE / PAGE && tap->failures == failures);
+	expect_eq(owner_answer(&owner), 0, "all pages are written");
+	region_drop(&region);
+	point("%s read before the CPU writes them", huge ? "huge zero pages" :
+							   "zero pages");
+}
+
 /* Memory that grows under traffic: what is there stays, and more comes. */
 
 static long own_map_to_grow(const long *arg)
@@ -484,6 +551,8 @@ static void test(void)
 	news_open();
 	owner_open(&owner, false);
 	changes_under_reads();
+	zero_pages(false);
+	zero_pages(true);
 	grows();
 	owner_close(&owner);
 	owner_ends(&before);
