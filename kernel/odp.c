@@ -487,6 +487,7 @@ unsigned long tide_odp_look_around(struct tide_around *around,
 /**
  * tide_odp_fault - bring missing pages into the mirror
  * @fault: which
+ * @make: make pages that are not there, else take only those that are
  * @wait: wait for whoever changes the address space
  *
  * Brings in at least the first page.  Does not wait for a file system, nor
@@ -498,12 +499,12 @@ unsigned long tide_odp_look_around(struct tide_around *around,
  * Return: 0; -EBUSY when invalidations won too often; -EPERM for writing what
  * is read-only; -EFAULT; -ENOMEM; with @wait -EINTR.
  */
-int tide_odp_fault(const struct tide_fault *fault, bool wait)
+int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait)
 {
 	struct tide_region *region = fault->region;
 	struct mm_struct *mm = region->mirror->mm;
 	struct step step = {
-		.fault = true,
+		.fault = make,
 		.write = fault->write,
 		.wait = wait,
 	};
@@ -519,6 +520,9 @@ int tide_odp_fault(const struct tide_fault *fault, bool wait)
 	}
 	ret = fault_leaf(&step, fault);
 	tide_leaf_put(step.leaf);
+	/* A look that finds nothing is followed by a fault. */
+	if (ret && !make)
+		goto out;
 	took = ktime_get_ns() - started;
 	tide_region_count(region, TIDE_ODP_FAULTS, 1);
 	tide_region_count(region, TIDE_ODP_FAULTED_PAGES, step.made);
@@ -530,6 +534,18 @@ out:
 	return ret;
 }
 
+/*
+ * How many of @len bytes one mapping has.  get_user_pages() complains of who
+ * asks for what is below a stack, and older ones grow it.
+ */
+static unsigned long mapped_bytes(struct mm_struct *mm, unsigned long va,
+				  unsigned long len)
+{
+	struct vm_area_struct *vma = vma_lookup(mm, va);
+
+	return vma ? min(len, vma->vm_end - va) : 0;
+}
+
 /* Pin as many of the pages from @start on as there are, up to @len bytes. */
 static long pin_pages(struct mm_struct *mm, unsigned long start,
 		      unsigned long len, struct tide_hold *hold, bool wait)
@@ -539,8 +555,8 @@ static long pin_pages(struct mm_struct *mm, unsigned long start,
 
 	if (lock_mm(mm, wait))
 		return 0;
-	if (!wait)
-		len = prompt_bytes(mm, start, len);
+	len = wait ? mapped_bytes(mm, start, len) :
+		     prompt_bytes(mm, start, len);
 	len = min(len, TIDE_HOLD_PAGES * PAGE_SIZE);
 	if (len)
 		nr = tide_pin_user_pages_remote(mm, start,
@@ -765,5 +781,5 @@ long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 		mmput_async(mm);
 		step.start = leaf_end;
 	}
-	return ret ?: step.made;
+	return ret ? ret : (long)step.made;
 }

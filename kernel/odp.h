@@ -67,7 +67,7 @@ struct tide_hold {
 
 unsigned long tide_odp_look_around(struct tide_around *around,
 				   struct tide_fault *fault);
-int tide_odp_fault(const struct tide_fault *fault, bool wait);
+int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait);
 void tide_odp_release(struct tide_hold *hold);

@@ -55,7 +55,7 @@ static int try_bring_in(struct tide_pager *pager)
 	int ret = -EBUSY;
 
 	if (!pager->pin)
-		ret = tide_odp_fault(&pager->fault, true);
+		ret = tide_odp_fault(&pager->fault, true, true);
 	if (ret == -EBUSY || ret == -EFAULT)
 		ret = tide_odp_hold(&pager->fault, &pager->hold, true);
 	return ret;

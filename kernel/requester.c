@@ -441,19 +441,19 @@ static bool req_wait(struct tide_qp *qp, enum tide_wait wait)
 }
 
 /*
- * Bring in pages of the caller's own process, or of one it does not have to
- * wait for; -EBUSY and -EFAULT are to be left to a pager.
+ * Bring in pages here: those of the caller's own process, and those of another
+ * one that need not be made, since that might wait for it.  -EBUSY and -EFAULT
+ * are to be left to a pager.
  */
 static int page_in_here(struct tide_qp *qp, const struct tide_fault *fault,
 			struct tide_hold *hold, bool pin)
 {
+	bool own = tide_mirror_is_current(fault->region->mirror);
 	int ret = -EBUSY;
 
-	if (!tide_mirror_is_current(fault->region->mirror))
-		return -EFAULT;
 	if (!pin)
-		ret = tide_odp_fault(fault, false);
-	if (ret == -EBUSY) {
+		ret = tide_odp_fault(fault, own, false);
+	if (own && ret == -EBUSY) {
 		tide_odp_release(hold);
 		ret = tide_odp_hold(fault, hold, false);
 	}

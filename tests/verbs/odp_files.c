@@ -238,7 +238,7 @@ static void cut_round(struct traffic *t, uint8_t *old)
 
 	if (random_below(2))
 		cut &= ~(PAGE - 1);
-	owner_tell(&owner, own_cut, cut);
+	tell(&owner, own_cut, cut);
 	expect_eq(batches_until_error(t, old), IBV_WC_REM_ACCESS_ERR,
 		  "the first error");
 	expect_eq(owner_answer(&owner), 0, "ftruncate");

@@ -224,7 +224,7 @@ static long own_forbid(const long *arg)
 
 static void forbid_round(struct traffic *t, uint8_t *old)
 {
-	owner_tell(&owner, own_forbid, t->region.addr);
+	tell(&owner, own_forbid, t->region.addr);
 	expect_eq(batches_until_error(t, old), IBV_WC_REM_ACCESS_ERR,
 		  "the first error");
 	expect_eq(owner_answer(&owner), 0, "mprotect");
