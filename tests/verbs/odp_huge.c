@@ -141,16 +141,17 @@ static void protect_huge(uint8_t *mem, size_t size)
 	sleep_us(200);
 }
 
-/* A child that writes to its copy, or its parent's if it is shared. */
+/* A child that looks at the memory, and goes a little later. */
 static void fork_and_look(uint8_t *mem, size_t size)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (!pid) {
-		zero_check(mem + random_below(size), 1);
+		size_t zero = zero_check(mem + random_below(size), 1);
+
 		sleep_us(random_below(3000));
-		_exit(0);
+		_exit(zero);
 	}
 	waitpid(pid, &status, 0);
 }
