@@ -420,6 +420,7 @@ static void refused_ranges(int advice)
 static void refusals(void)
 {
 	struct region region = region_map(SIZE, ODP);
+	long prefetched = counter("odp_prefetched_pages");
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(advices); i++) {
@@ -435,6 +436,9 @@ static void refusals(void)
 	expect_eq(ask(&owner, own_prefetch_many,
 		      IBV_ADVISE_MR_ADVICE_PREFETCH, FLUSH, (long)several, 0),
 		  EINVAL, "no range");
+	prefetched = counter("odp_prefetched_pages") - prefetched;
+	expect(prefetched >= 0 && prefetched < 100 * (long)(SIZE / PAGE),
+	       "%ld pages are counted", prefetched);
 	region_drop(&region);
 	point("what is refused");
 }
