@@ -413,7 +413,7 @@ static void refused_ranges(int advice)
 	if (!only)
 		expect_eq(prefetch(&region, advice, FLUSH, 0, SIZE),
 			  advice == IBV_ADVISE_MR_ADVICE_PREFETCH_WRITE ?
-			  EFAULT : 0, "read-only memory");
+			  EPERM : 0, "read-only memory");
 	region_drop(&region);
 }
 
