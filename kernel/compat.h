@@ -80,6 +80,14 @@ static inline bool tide_core_dispatches_port_events(void)
 #define tide_reg_user_mr_has_dmah()	(dmah != NULL)
 #endif
 
+/* 6.8 lets drivers tell of shared receive queues. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define TIDE_FILL_RES_SRQ_ENTRY
+#else
+#define TIDE_FILL_RES_SRQ_ENTRY						\
+	.fill_res_srq_entry = tide_fill_res_srq_entry,
+#endif
+
 /* 6.3 hid the flags. */
 static inline void tide_vm_flags_set(struct vm_area_struct *vma,
 				     unsigned long flags)

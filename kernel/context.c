@@ -8,6 +8,7 @@
 #include "context.h"
 #include "requester.h"
 #include "responder.h"
+#include "srq.h"
 #include "uapi/tide-abi.h"
 
 static atomic64_t next_context_id = ATOMIC64_INIT(0);
@@ -15,7 +16,7 @@ static atomic64_t next_context_id = ATOMIC64_INIT(0);
 /*
  * A ring on the doorbell.  The context itself may be on its way out, so only
  * its number counts: whoever has the descriptor, a child included, may ring
- * for the queue pairs of this context and for no others.
+ * for the queues of this context and for no others.
  */
 static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 {
@@ -24,6 +25,8 @@ static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 
 	if (arg > U32_MAX)
 		return -EINVAL;
+	if (cmd == TIDE_DOORBELL_SRQ || cmd == TIDE_SRQ_SWITCH)
+		return tide_srq_ring(context_id, cmd, arg);
 	qp = tide_qp_find(arg);
 	if (!qp)
 		return -EINVAL;

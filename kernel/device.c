@@ -42,7 +42,7 @@ static void fill_odp_caps(struct ib_odp_caps *odp)
 	odp->per_transport_caps.rc_odp_caps =
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
-		IB_ODP_SUPPORT_ATOMIC;
+		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV;
 }
 
 static int tide_query_device(struct ib_device *ibdev,
@@ -60,7 +60,8 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_qp = TIDE_MAX_QP;
 	attr->max_qp_wr = TIDE_MAX_QP_WR;
 	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
-				 IB_DEVICE_CURR_QP_STATE_MOD;
+				 IB_DEVICE_CURR_QP_STATE_MOD |
+				 IB_DEVICE_SRQ_RESIZE;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->max_send_sge = TIDE_MAX_SGE;
 	attr->max_recv_sge = TIDE_MAX_SGE;
@@ -70,6 +71,9 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_mr = MAX_MR;
 	attr->max_pd = MAX_PD;
 	attr->max_ah = MAX_AH;
+	attr->max_srq = TIDE_MAX_SRQ;
+	attr->max_srq_wr = TIDE_MAX_SRQ_WR;
+	attr->max_srq_sge = TIDE_MAX_SGE;
 	attr->max_qp_rd_atom = TIDE_MAX_RD_ATOMIC;
 	attr->max_qp_init_rd_atom = TIDE_MAX_RD_ATOMIC;
 	attr->max_res_rd_atom = TIDE_MAX_RD_ATOMIC * TIDE_MAX_QP;
@@ -244,6 +248,7 @@ static const struct ib_device_ops tide_ops = {
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
+	.create_srq = tide_create_srq,
 	.create_user_ah = tide_create_ah,
 	.dealloc_driver = tide_dealloc_driver,
 	.dealloc_pd = tide_dealloc_pd,
@@ -253,11 +258,13 @@ static const struct ib_device_ops tide_ops = {
 	.destroy_ah = tide_destroy_ah,
 	.destroy_cq = tide_destroy_cq,
 	.destroy_qp = tide_destroy_qp,
+	.destroy_srq = tide_destroy_srq,
 	.disassociate_ucontext = tide_disassociate_ucontext,
 	.fill_res_cq_entry = tide_fill_res_cq_entry,
 	.fill_res_mr_entry = tide_fill_res_mr_entry,
 	.fill_res_qp_entry = tide_fill_res_qp_entry,
 	.fill_stat_mr_entry = tide_fill_stat_mr_entry,
+	TIDE_FILL_RES_SRQ_ENTRY
 	.get_dev_fw_str = tide_get_dev_fw_str,
 	.get_hw_stats = tide_get_hw_stats,
 	.get_link_layer = tide_get_link_layer,
@@ -265,17 +272,20 @@ static const struct ib_device_ops tide_ops = {
 	.mmap = tide_ring_mmap,
 	.mmap_free = tide_ring_mmap_free,
 	.modify_qp = tide_modify_qp,
+	.modify_srq = tide_modify_srq,
 	.query_ah = tide_query_ah,
 	.query_device = tide_query_device,
 	.query_pkey = tide_query_pkey,
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
+	.query_srq = tide_query_srq,
 	.reg_user_mr = tide_reg_user_mr,
 
 	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),
 	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),
 	INIT_RDMA_OBJ_SIZE(ib_pd, tide_pd, ibpd),
 	INIT_RDMA_OBJ_SIZE(ib_qp, tide_ibqp, ibqp),
+	INIT_RDMA_OBJ_SIZE(ib_srq, tide_ibsrq, ibsrq),
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, tide_ucontext, ibuc),
 };
 

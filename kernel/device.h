@@ -19,6 +19,7 @@
  * @parent: the platform device: DMA mask, modalias
  * @node: in the module's list of devices
  * @next_cqn: last number given to a completion queue
+ * @num_srqs: shared receive queues there are
  * @stats_lock: protects what follows, and who counts there or is retired
  * @retired: what destroyed queue pairs have counted
  * @retired_odp: what on-demand regions have that are no more
@@ -29,6 +30,7 @@ struct tide_dev {
 	struct platform_device *parent;
 	struct list_head node;
 	atomic_t next_cqn;
+	atomic_t num_srqs;
 	struct mutex stats_lock;
 	u64 retired[TIDE_CNT_NUM];
 	u64 retired_odp[TIDE_ODP_COUNTERS];

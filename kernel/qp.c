@@ -74,9 +74,11 @@ void tide_qp_put(struct tide_qp *qp)
 	if (!refcount_dec_and_test(&qp->ref))
 		return;
 	WARN_ON(qp->req.pager || qp->req.hold[TIDE_DST].nr ||
-		qp->req.hold[TIDE_SRC].nr);
+		qp->req.hold[TIDE_SRC].nr || qp->req.waiter.srq);
 	tide_ring_destroy(&qp->req.sq);
 	tide_ring_destroy(&qp->resp.rq);
+	if (qp->resp.srq)
+		tide_srq_put(qp->resp.srq);
 	kfree_rcu(qp, rcu);
 }
 
@@ -141,6 +143,8 @@ void tide_qp_error(struct tide_qp *qp)
 		return;
 	WRITE_ONCE(qp->state, IB_QPS_ERR);
 	tide_resp_flush(qp);
+	if (qp->resp.srq)
+		tide_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
 	tide_req_kick(qp);
 	tide_qp_kick_peer(qp);
 }
@@ -210,43 +214,62 @@ static int check_init_attr(const struct ib_qp_init_attr *init)
 {
 	const struct ib_qp_cap *cap = &init->cap;
 
-	if (init->qp_type != IB_QPT_RC || init->create_flags || init->srq)
+	if (init->qp_type != IB_QPT_RC || init->create_flags)
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
 	if (cap->max_send_wr > TIDE_MAX_QP_WR ||
-	    cap->max_recv_wr > TIDE_MAX_QP_WR ||
 	    cap->max_send_sge > TIDE_MAX_SGE ||
-	    cap->max_recv_sge > TIDE_MAX_SGE ||
 	    cap->max_inline_data > TIDE_MAX_INLINE)
+		return -EINVAL;
+	if (!init->srq && (cap->max_recv_wr > TIDE_MAX_QP_WR ||
+			   cap->max_recv_sge > TIDE_MAX_SGE))
 		return -EINVAL;
 	return 0;
 }
 
-/* Make both queues, and tell in @cap what came of it. */
-static int make_queues(struct tide_qp *qp, struct ib_qp_cap *cap)
+static int make_recv_queue(struct tide_qp *qp, struct ib_qp_cap *cap)
 {
+	int ret;
+
+	ret = tide_ring_init(&qp->resp.rq, cap->max_recv_wr,
+			     sizeof(struct tide_recv_wqe) +
+			     cap->max_recv_sge * sizeof(struct tide_sge));
+	if (ret)
+		return ret;
+	cap->max_recv_wr = qp->resp.rq.mask + 1;
+	qp->max_recv_sge = cap->max_recv_sge;
+	return 0;
+}
+
+/* Make the queues, and tell in @init what came of it. */
+static int make_queues(struct tide_qp *qp, struct ib_qp_init_attr *init)
+{
+	struct ib_qp_cap *cap = &init->cap;
 	u32 send_payload = max_t(u32, cap->max_inline_data,
 				 cap->max_send_sge * sizeof(struct tide_sge));
-	u32 recv_payload = cap->max_recv_sge * sizeof(struct tide_sge);
 	int ret;
 
 	ret = tide_ring_init(&qp->req.sq, cap->max_send_wr,
 			     sizeof(struct tide_send_wqe) + send_payload);
 	if (ret)
 		return ret;
-	ret = tide_ring_init(&qp->resp.rq, cap->max_recv_wr,
-			     sizeof(struct tide_recv_wqe) + recv_payload);
-	if (ret) {
-		tide_ring_destroy(&qp->req.sq);
-		return ret;
+	if (init->srq) {
+		qp->resp.srq = to_tide_srq(init->srq);
+		tide_srq_get(qp->resp.srq);
+		cap->max_recv_wr = 0;
+		cap->max_recv_sge = 0;
+	} else {
+		ret = make_recv_queue(qp, cap);
+		if (ret) {
+			tide_ring_destroy(&qp->req.sq);
+			return ret;
+		}
 	}
 
 	cap->max_send_wr = qp->req.sq.mask + 1;
-	cap->max_recv_wr = qp->resp.rq.mask + 1;
 	cap->max_inline_data = send_payload;
 	qp->max_send_sge = cap->max_send_sge;
-	qp->max_recv_sge = cap->max_recv_sge;
 	qp->max_inline = send_payload;
 	return 0;
 }
@@ -262,7 +285,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	qp = kzalloc(sizeof(*qp), GFP_KERNEL_ACCOUNT);
 	if (!qp)
 		return ERR_PTR(-ENOMEM);
-	ret = make_queues(qp, &init->cap);
+	ret = make_queues(qp, init);
 	if (ret) {
 		kfree(qp);
 		return ERR_PTR(ret);
@@ -292,7 +315,9 @@ static int qp_publish(struct tide_qp *qp, struct ib_udata *udata,
 	ret = tide_ring_publish(&qp->req.sq, &context->ibuc, &resp.sq);
 	if (ret)
 		return ret;
-	ret = tide_ring_publish(&qp->resp.rq, &context->ibuc, &resp.rq);
+	if (qp->resp.rq.mem)
+		ret = tide_ring_publish(&qp->resp.rq, &context->ibuc,
+					&resp.rq);
 	if (ret)
 		goto err_sq;
 	ret = ib_copy_to_udata(udata, &resp, sizeof(resp));
@@ -440,9 +465,7 @@ static int reset_qp(struct tide_qp *qp)
 
 	spin_lock_bh(&qp->lock);
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
-	qp->resp.receiving = false;
-	qp->resp.incarnation++;
-	tide_ring_reset(&qp->resp.rq);
+	tide_resp_reset(qp);
 	qp->drain_event = false;
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
@@ -538,6 +561,7 @@ int tide_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		.qp_context = ibqp->qp_context,
 		.send_cq = ibqp->send_cq,
 		.recv_cq = ibqp->recv_cq,
+		.srq = ibqp->srq,
 		.cap = attr->cap,
 		.sq_sig_type = qp->sig_all ? IB_SIGNAL_ALL_WR :
 					     IB_SIGNAL_REQ_WR,
@@ -553,6 +577,7 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	spin_lock_bh(&qp->lock);
 	qp->ibqp = NULL;
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
+	tide_resp_reset(qp);
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
 

@@ -11,6 +11,7 @@
  *	tide_qp.lock	state, responder, completions; bottom halves off.
  *			Never two at once
  *	leaf locks	see odp.h
+ *	tide_srq.lock	shared receives, and who waits for one
  *	tide_cq.lock
  */
 #ifndef TIDE_QP_H
@@ -24,6 +25,7 @@
 #include "copy.h"
 #include "cq.h"
 #include "ring.h"
+#include "srq.h"
 
 #define TIDE_MAX_QP		65536
 #define TIDE_MAX_QP_WR		16384
@@ -45,6 +47,18 @@ struct tide_sg {
 };
 
 /**
+ * struct tide_recv - a receive that was taken off its queue
+ * @wr_id: of the work request
+ * @entry: tells the process which entry it was, see struct tide_cqe
+ * @sg: the buffers
+ */
+struct tide_recv {
+	u64 wr_id;
+	u32 entry;
+	struct tide_sg sg;
+};
+
+/**
  * struct tide_op - an operation, as its responder sees it
  * @opcode: enum ib_wr_opcode
  * @solicited: the receiver's completion asks for an event
@@ -56,6 +70,7 @@ struct tide_sg {
  * @swap: for atomics
  * @src_qpn: who asks
  * @responder: the responder's incarnation that has accepted it
+ * @waiter: who waits should there be no shared receive
  */
 struct tide_op {
 	enum ib_wr_opcode opcode;
@@ -68,6 +83,7 @@ struct tide_op {
 	u64 swap;
 	u32 src_qpn;
 	u32 responder;
+	struct tide_srq_waiter *waiter;
 };
 
 /* What keeps an operation from going on until a deadline. */
@@ -88,6 +104,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @done: bytes moved so far
  * @wait: what it waits for, if anything
  * @deadline: and until when, in jiffies; 0 is forever
+ * @waiter: its place in line for a shared receive
  * @rnr_timer: the responder's, as it came with the last RNR NAK
  * @result: what an atomic found
  * @executed: the atomic was executed, its result is not delivered yet
@@ -115,6 +132,7 @@ struct tide_requester {
 	u32 done;
 	enum tide_wait wait;
 	unsigned long deadline;
+	struct tide_srq_waiter waiter;
 	u8 rnr_timer;
 	u64 result;
 	bool executed;
@@ -131,17 +149,17 @@ struct tide_requester {
 
 /**
  * struct tide_responder - the receive side; under tide_qp.lock
- * @rq: the receive queue
- * @receiving: a receive is being filled: the fields below are valid
- * @wr_id: of it
- * @sg: its buffers
+ * @rq: the receive queue; or
+ * @srq: the one it shares
+ * @receiving: a receive is being filled
+ * @recv: and which
  * @incarnation: how often it was reset
  */
 struct tide_responder {
 	struct tide_ring rq;
+	struct tide_srq *srq;
 	bool receiving;
-	u64 wr_id;
-	struct tide_sg sg;
+	struct tide_recv recv;
 	u32 incarnation;
 };
 

@@ -138,12 +138,18 @@ static bool pager_pending(struct tide_qp *qp)
 	return false;
 }
 
-static void stop_waiting(struct tide_requester *req)
+static void stop_timer(struct tide_requester *req)
 {
 	if (req->wait == TIDE_WAIT_NONE)
 		return;
 	req->wait = TIDE_WAIT_NONE;
 	timer_delete(&req->timer);
+}
+
+static void stop_waiting(struct tide_requester *req)
+{
+	tide_srq_leave(&req->waiter);
+	stop_timer(req);
 }
 
 /* Forget the current operation, if there is one. */
@@ -290,6 +296,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		.compare_add = wqe->rdma.compare_add,
 		.swap = wqe->rdma.swap,
 		.src_qpn = qp->qpn,
+		.waiter = &req->waiter,
 	};
 
 	if (!opcode_is_known(wqe->opcode))
@@ -425,7 +432,10 @@ static bool req_wait(struct tide_qp *qp, enum tide_wait wait)
 		return !req->deadline || time_before(jiffies, req->deadline);
 	}
 
-	stop_waiting(req);
+	/* It keeps its place in line only for what it stands in line for. */
+	if (wait != TIDE_WAIT_RNR)
+		tide_srq_leave(&req->waiter);
+	stop_timer(req);
 	ns = wait_ns(qp, wait);
 	if (!wait_is_endless(qp, wait) && !ns)
 		return false;
@@ -670,6 +680,7 @@ void tide_req_init(struct tide_qp *qp)
 	struct tide_requester *req = &qp->req;
 
 	atomic_set(&req->run, 0);
+	INIT_LIST_HEAD(&req->waiter.node);
 	timer_setup(&req->timer, req_timeout, 0);
 	INIT_WORK(&req->work, req_work);
 }

@@ -33,6 +33,15 @@ static int end(struct sk_buff *msg, struct nlattr *table, int ret)
 	return 0;
 }
 
+static int put_recv_queue(struct sk_buff *msg,
+			  const struct tide_responder *resp)
+{
+	if (resp->srq)
+		return 0;
+	return put_ring(msg, "rq_size", "rq_posted", &resp->rq,
+			tide_ring_posted(&resp->rq));
+}
+
 int tide_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 {
 	struct tide_qp *qp = to_tide_qp(ibqp);
@@ -43,9 +52,23 @@ int tide_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 		return -EMSGSIZE;
 	ret = put_ring(msg, "sq_size", "sq_posted", &qp->req.sq,
 		       tide_ring_posted(&qp->req.sq)) ?:
-	      put_ring(msg, "rq_size", "rq_posted", &qp->resp.rq,
-		       tide_ring_posted(&qp->resp.rq)) ?:
+	      put_recv_queue(msg, &qp->resp) ?:
 	      rdma_nl_put_driver_u32(msg, "max_inline", qp->max_inline);
+	return end(msg, table, ret);
+}
+
+int tide_fill_res_srq_entry(struct sk_buff *msg, struct ib_srq *ibsrq)
+{
+	struct tide_srq *srq = to_tide_srq(ibsrq);
+	struct nlattr *table = begin(msg);
+	int ret;
+
+	if (!table)
+		return -EMSGSIZE;
+	ret = rdma_nl_put_driver_u32(msg, "max_wr", READ_ONCE(srq->max_wr)) ?:
+	      rdma_nl_put_driver_u32(msg, "posted", tide_srq_posted(srq)) ?:
+	      rdma_nl_put_driver_u32(msg, "limit", READ_ONCE(srq->limit)) ?:
+	      rdma_nl_put_driver_u32(msg, "error", READ_ONCE(srq->error));
 	return end(msg, table, ret);
 }
 

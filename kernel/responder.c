@@ -55,7 +55,7 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 {
 	bool with_imm = op->opcode != IB_WR_SEND;
 	struct tide_cqe cqe = {
-		.wr_id = qp->resp.wr_id,
+		.wr_id = qp->resp.recv.wr_id,
 		.status = status,
 		.opcode = op_is_send(op) ? IB_WC_RECV :
 					   IB_WC_RECV_RDMA_WITH_IMM,
@@ -63,7 +63,7 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 		.imm_data = with_imm ? op->imm_data : 0,
 		.byte_len = op->length,
 		.src_qp = op->src_qpn,
-		.consumer = qp->resp.rq.index,
+		.consumer = qp->resp.recv.entry,
 	};
 
 	qp->resp.receiving = false;
@@ -101,55 +101,69 @@ static u32 resp_posted(struct tide_qp *qp)
 	return tide_ring_posted(&qp->resp.rq);
 }
 
-/* Take the next receive off the queue, copied before it is looked at. */
+/* Take the next receive off the queue pair's own queue; as tide_srq_take(). */
+static int resp_take_own(struct tide_qp *qp)
+{
+	struct tide_responder *resp = &qp->resp;
+	u32 posted = resp_posted(qp);
+	bool makes_sense;
+
+	if (!posted)
+		return -EAGAIN;
+	if (tide_ring_garbage(&resp->rq, posted))
+		return -EIO;
+	makes_sense = tide_recv_load(&resp->recv,
+				     tide_ring_entry(&resp->rq, resp->rq.index),
+				     qp->max_recv_sge);
+	tide_ring_taken(&resp->rq);
+	resp->recv.entry = resp->rq.index;
+	return makes_sense ? 0 : -EINVAL;
+}
+
+/* Have a receive at hand, copied before it is looked at. */
 static enum tide_verdict resp_take_receive(struct tide_qp *qp,
 					   const struct tide_op *op)
 {
 	struct tide_responder *resp = &qp->resp;
-	const struct tide_recv_wqe *slot;
-	struct tide_recv_wqe wqe;
-	u32 posted;
+	int ret;
 
 	/* Left half filled by a requester that was reset: start over. */
 	if (resp->receiving) {
-		tide_sg_rewind(&resp->sg);
+		tide_sg_rewind(&resp->recv.sg);
 		return TIDE_DONE;
 	}
 
-	posted = resp_posted(qp);
-	if (!posted)
+	ret = resp->srq ? tide_srq_take(resp->srq, op->waiter, &resp->recv) :
+			  resp_take_own(qp);
+	if (ret == -EAGAIN)
 		return TIDE_RNR;
-	if (tide_ring_garbage(&resp->rq, posted))
+	if (ret == -EIO)
 		return resp_nak(qp, TIDE_NAK_OP, IB_EVENT_QP_FATAL);
-
-	slot = tide_ring_entry(&resp->rq, resp->rq.index);
-	memcpy(&wqe, slot, sizeof(wqe));
-	/* From here on it is the copy that counts, to the compiler too. */
-	barrier();
-	resp->wr_id = wqe.wr_id;
 	resp->receiving = true;
-	if (wqe.num_sge > qp->max_recv_sge) {
-		tide_ring_taken(&resp->rq);
+	if (ret)
 		return resp_fail_receive(qp, op, IB_WC_LOC_QP_OP_ERR,
 					 TIDE_NAK_OP);
-	}
-	tide_sg_load(&resp->sg, slot + 1, wqe.num_sge);
-	tide_ring_taken(&resp->rq);
 	return TIDE_DONE;
+}
+
+/* The domain that receives' keys belong to. */
+static u64 recv_pd_id(const struct tide_qp *qp)
+{
+	return qp->resp.srq ? qp->resp.srq->pd_id : qp->pd_id;
 }
 
 static enum tide_verdict begin_send(struct tide_qp *qp,
 				    const struct tide_op *op)
 {
-	struct tide_responder *resp = &qp->resp;
+	const struct tide_sg *sg = &qp->resp.recv.sg;
 	enum tide_verdict verdict = resp_take_receive(qp, op);
 
 	if (verdict != TIDE_DONE)
 		return verdict;
-	if (tide_sg_length(&resp->sg) < op->length)
+	if (tide_sg_length(sg) < op->length)
 		return resp_fail_receive(qp, op, IB_WC_LOC_LEN_ERR,
 					 TIDE_NAK_INVALID);
-	if (!tide_sg_allowed(&resp->sg, qp->pd_id, op->length,
+	if (!tide_sg_allowed(sg, recv_pd_id(qp), op->length,
 			     IB_ACCESS_LOCAL_WRITE))
 		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
 					 TIDE_NAK_OP);
@@ -182,9 +196,7 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	if (op->length && !tide_mr_allows(op->rkey, qp->pd_id, op->remote_addr,
 					  op->length, right))
 		return tide_resp_denied(qp, op);
-	if (op_takes_receive(op) && !resp_posted(qp))
-		return TIDE_RNR;
-	return TIDE_DONE;
+	return op_takes_receive(op) ? resp_take_receive(qp, op) : TIDE_DONE;
 }
 
 /**
@@ -197,7 +209,7 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op)
 {
 	return op->responder == qp->resp.incarnation &&
-	       (!op_is_send(op) || qp->resp.receiving);
+	       (!op_takes_receive(op) || qp->resp.receiving);
 }
 
 /**
@@ -212,7 +224,7 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len)
 {
 	if (op_is_send(op))
-		return tide_sg_side(&qp->resp.sg, qp->pd_id,
+		return tide_sg_side(&qp->resp.recv.sg, recv_pd_id(qp),
 				    IB_ACCESS_LOCAL_WRITE, len);
 	return (struct tide_side) {
 		.key = op->rkey,
@@ -226,7 +238,7 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 void tide_resp_moved(struct tide_qp *qp, const struct tide_op *op, u32 len)
 {
 	if (op_is_send(op))
-		tide_sg_advance(&qp->resp.sg, len);
+		tide_sg_advance(&qp->resp.recv.sg, len);
 	tide_count(qp, TIDE_CNT_RX_BYTES, len);
 }
 
@@ -256,28 +268,37 @@ enum tide_verdict tide_resp_denied(struct tide_qp *qp,
 enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 				   const struct tide_op *op)
 {
-	enum tide_verdict verdict;
-
-	if (op_takes_receive(op)) {
-		if (!op_is_send(op)) {
-			verdict = resp_take_receive(qp, op);
-			if (verdict != TIDE_DONE)
-				return verdict;
-		}
+	if (op_takes_receive(op))
 		resp_complete(qp, op, IB_WC_SUCCESS);
-	}
 	tide_count(qp, TIDE_CNT_RX_MSGS, 1);
 	return TIDE_DONE;
 }
 
-/* The receive taken last. */
-static void flush_one(struct tide_qp *qp, u64 wr_id)
+/**
+ * tide_resp_reset - forget all receives
+ * @qp: the queue pair, its lock held
+ *
+ * A shared one is not lost by that: the queue gets it back.
+ */
+void tide_resp_reset(struct tide_qp *qp)
+{
+	struct tide_responder *resp = &qp->resp;
+
+	if (resp->srq && resp->receiving)
+		tide_srq_give_back(resp->srq, resp->recv.entry);
+	else if (!resp->srq)
+		tide_ring_reset(&resp->rq);
+	resp->receiving = false;
+	resp->incarnation++;
+}
+
+static void flush_one(struct tide_qp *qp, u64 wr_id, u32 entry)
 {
 	struct tide_cqe cqe = {
 		.wr_id = wr_id,
 		.status = IB_WC_WR_FLUSH_ERR,
 		.opcode = IB_WC_RECV,
-		.consumer = qp->resp.rq.index,
+		.consumer = entry,
 	};
 
 	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, false);
@@ -287,7 +308,8 @@ static void flush_one(struct tide_qp *qp, u64 wr_id)
  * tide_resp_flush - complete all receives of a queue pair in error
  * @qp: the queue pair, its lock held
  *
- * From then on every further receive is announced by a doorbell.
+ * From then on every further receive is announced by a doorbell.  Those of a
+ * shared queue are not the queue pair's, but for the one that it has at hand.
  */
 void tide_resp_flush(struct tide_qp *qp)
 {
@@ -297,8 +319,10 @@ void tide_resp_flush(struct tide_qp *qp)
 	u64 wr_id;
 
 	if (resp->receiving)
-		flush_one(qp, resp->wr_id);
+		flush_one(qp, resp->recv.wr_id, resp->recv.entry);
 	resp->receiving = false;
+	if (resp->srq)
+		return;
 
 	ask_for_doorbell(qp);
 	posted = tide_ring_posted(&resp->rq);
@@ -309,7 +333,7 @@ void tide_resp_flush(struct tide_qp *qp)
 		slot = tide_ring_entry(&resp->rq, resp->rq.index);
 		wr_id = READ_ONCE(slot->wr_id);
 		tide_ring_taken(&resp->rq);
-		flush_one(qp, wr_id);
+		flush_one(qp, wr_id, resp->rq.index);
 	}
 }
 
@@ -321,6 +345,8 @@ void tide_resp_flush(struct tide_qp *qp)
  */
 void tide_resp_doorbell(struct tide_qp *qp)
 {
+	if (qp->resp.srq)
+		return;
 	spin_lock_bh(&qp->lock);
 	if (qp->ibqp && qp->state == IB_QPS_ERR) {
 		tide_resp_flush(qp);

@@ -51,6 +51,7 @@ enum tide_verdict tide_resp_denied(struct tide_qp *qp,
 enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 				   const struct tide_op *op);
 
+void tide_resp_reset(struct tide_qp *qp);
 void tide_resp_flush(struct tide_qp *qp);
 void tide_resp_doorbell(struct tide_qp *qp);
 

@@ -19,6 +19,23 @@ static inline void tide_sg_load(struct tide_sg *sg, const void *elements,
 	sg->offset = 0;
 }
 
+/* Take a receive from a queue entry; false if it makes no sense. */
+static inline bool tide_recv_load(struct tide_recv *recv,
+				  const struct tide_recv_wqe *slot,
+				  u32 max_sge)
+{
+	struct tide_recv_wqe wqe;
+
+	memcpy(&wqe, slot, sizeof(wqe));
+	/* From here on it is the copy that counts, to the compiler too. */
+	barrier();
+	recv->wr_id = wqe.wr_id;
+	if (wqe.num_sge > max_sge)
+		return false;
+	tide_sg_load(&recv->sg, slot + 1, wqe.num_sge);
+	return true;
+}
+
 static inline void tide_sg_rewind(struct tide_sg *sg)
 {
 	sg->at = 0;

@@ -27,24 +27,31 @@
 #include <stddef.h>
 #endif
 
-#define TIDE_ABI_VERSION	2
+#define TIDE_ABI_VERSION	3
 
 #define TIDE_MAX_SGE		32
 #define TIDE_MAX_INLINE		1024
 
 /*
  * The doorbell: an ioctl on the descriptor that alloc_ucontext hands out.
- * The argument is the queue pair's number.
+ * The argument is the queue pair's number, or the shared receive queue's.
  *
  * TIDE_DOORBELL_SEND	the send queue's producer index has moved.
  * TIDE_DOORBELL_RECV	the receive queue's producer index has moved while
  *			its head's wake word was not zero.
+ * TIDE_DOORBELL_SRQ	the same of a shared receive queue.
+ * TIDE_SRQ_SWITCH	from here on the ring that modify_srq has offered is
+ *			the shared receive queue's; see struct
+ *			tide_abi_modify_srq.
  *
  * Returns 0, or -1 with errno: EIO, the device is gone; EINVAL, no such
- * queue pair in this context, or no such command.
+ * queue in this context, or no such command, or no ring to switch to; EAGAIN,
+ * the line of receives has changed: move it once more.
  */
 #define TIDE_DOORBELL_SEND	_IO(0xb5, 1)
 #define TIDE_DOORBELL_RECV	_IO(0xb5, 2)
+#define TIDE_DOORBELL_SRQ	_IO(0xb5, 3)
+#define TIDE_SRQ_SWITCH		_IO(0xb5, 4)
 
 /* Where to map a ring and what is in it; part of several responses. */
 struct tide_abi_ring {
@@ -83,6 +90,24 @@ struct tide_abi_create_qp_resp {
 	struct tide_abi_ring rq;
 };
 
+struct tide_abi_create_srq_resp {
+	__u32 srqn;
+	__u32 reserved;
+	struct tide_abi_ring ring;
+};
+
+/*
+ * With IB_SRQ_MAX_WR the kernel writes a struct tide_abi_ring to @ring.  count
+ * is how many receives may be outstanding from then on.  If there is a ring in
+ * it, that is larger than the one in use, and comes into use later: the process
+ * copies to it all slots as they are, and all places from consumer on that
+ * are posted or free; appends the new slots as free ones; sets producer; and
+ * switches, while nobody posts or polls.
+ */
+struct tide_abi_modify_srq {
+	__aligned_u64 ring;
+};
+
 /*
  * The head of a ring.  Each 64-byte line has one writer, but for arm, which
  * the process sets and the kernel takes.
@@ -94,8 +119,8 @@ struct tide_ring_head {
 	__u32 pad1[15];
 	/*
 	 * Receive queues: the kernel sets it when it wants a
-	 * TIDE_DOORBELL_RECV for every further entry.  A poster publishes
-	 * producer, issues a full barrier, and then reads this.
+	 * TIDE_DOORBELL_RECV, or _SRQ, for every further entry.  A poster
+	 * publishes producer, issues a full barrier, and then reads this.
 	 */
 	__u32 wake;
 	__u32 pad2[15];
@@ -163,11 +188,20 @@ struct tide_send_wqe {
 	__u32 reserved[3];
 };
 
-/* Receive queue entry: this header, then num_sge elements. */
+/*
+ * Receive queue entry: this header, then num_sge elements.
+ *
+ * Shared receive queues complete in any order.  There entry i is both slot i,
+ * with a work request in wr_id, num_sge and the elements; and the places i,
+ * i + count, and so on, of a line: @slot names the slot that has its turn
+ * there.  From consumer to producer these are posted; then come the free
+ * ones, the kernel filled in all of them at first.  A slot is free when its
+ * completion, which names it, has been polled: the process appends it.
+ */
 struct tide_recv_wqe {
 	__aligned_u64 wr_id;
 	__u32 num_sge;
-	__u32 reserved;
+	__u32 slot;
 };
 
 /* Flags of a completion; the numbers are those of enum ibv_wc_flags. */
@@ -195,7 +229,10 @@ struct tide_cqe {
 	__u8 sl;
 	__u8 dlid_path_bits;
 	__u16 reserved0;
-	__u32 consumer;			/* of the work queue, after the entry */
+	union {
+		__u32 consumer;		/* of the work queue, after the entry */
+		__u32 slot;		/* of a shared receive queue */
+	};
 	__u32 handle;			/* as in struct tide_abi_create_qp */
 	__u32 reserved1[4];
 };
@@ -218,6 +255,9 @@ TIDE_ABI_SIZE(tide_abi_create_qp, 8);
 TIDE_ABI_SIZE(tide_abi_create_qp_resp, 56);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, sq, 8);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, rq, 32);
+TIDE_ABI_SIZE(tide_abi_create_srq_resp, 32);
+TIDE_ABI_LAYOUT(tide_abi_create_srq_resp, ring, 8);
+TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
 TIDE_ABI_SIZE(tide_ring_head, TIDE_RING_ENTRIES);
 TIDE_ABI_LAYOUT(tide_ring_head, consumer, 64);
 TIDE_ABI_LAYOUT(tide_ring_head, wake, 128);
@@ -233,6 +273,7 @@ TIDE_ABI_LAYOUT(tide_send_wqe, rdma.swap, 40);
 TIDE_ABI_LAYOUT(tide_send_wqe, inline_length, 48);
 TIDE_ABI_SIZE(tide_recv_wqe, 16);
 TIDE_ABI_LAYOUT(tide_recv_wqe, num_sge, 8);
+TIDE_ABI_LAYOUT(tide_recv_wqe, slot, 12);
 TIDE_ABI_SIZE(tide_cqe, 64);
 TIDE_ABI_LAYOUT(tide_cqe, qpn, 8);
 TIDE_ABI_LAYOUT(tide_cqe, status, 12);
@@ -242,6 +283,7 @@ TIDE_ABI_LAYOUT(tide_cqe, imm_data, 20);
 TIDE_ABI_LAYOUT(tide_cqe, src_qp, 28);
 TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
 TIDE_ABI_LAYOUT(tide_cqe, consumer, 40);
+TIDE_ABI_LAYOUT(tide_cqe, slot, 40);
 TIDE_ABI_LAYOUT(tide_cqe, handle, 44);
 
 #endif /* TIDE_ABI_H */
