@@ -55,19 +55,31 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 	return 0;
 }
 
-/* The entries up to this completion's may be used again. */
+/* The receive's entry may be used again, or all up to it. */
+static void free_recv(struct tide_qp *qp, const struct tide_cqe *cqe)
+{
+	if (qp->vqp.qp.srq)
+		tide_srq_free_slot(to_tide_srq(qp->vqp.qp.srq), cqe->slot);
+	else
+		__atomic_store_n(&qp->rq.polled, cqe->consumer,
+				 __ATOMIC_RELEASE);
+}
+
+/* The entries that this completion is the last to tell of are free. */
 static void free_entries(struct tide_context *ctx, const struct tide_cqe *cqe)
 {
 	struct tide_qp **place = tide_qp_place(ctx, cqe->handle);
-	struct tide_wq *wq;
 	struct tide_qp *qp;
 
 	qp = place ? __atomic_load_n(place, __ATOMIC_ACQUIRE) : NULL;
 	if (!qp)
 		return;
 
-	wq = cqe->opcode & IBV_WC_RECV ? &qp->rq : &qp->sq;
-	__atomic_store_n(&wq->polled, cqe->consumer, __ATOMIC_RELEASE);
+	if (cqe->opcode & IBV_WC_RECV)
+		free_recv(qp, cqe);
+	else
+		__atomic_store_n(&qp->sq.polled, cqe->consumer,
+				 __ATOMIC_RELEASE);
 }
 
 static void fill_wc(struct ibv_wc *wc, const struct tide_cqe *cqe)
@@ -131,7 +143,7 @@ int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
  * these slots are ours until the consumer index has passed them, whatever the
  * kernel appends meanwhile.
  */
-void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn)
+void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp)
 {
 	struct tide_ring *ring = &cq->ring;
 	struct tide_cqe *cqe, *to;
@@ -143,8 +155,11 @@ void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn)
 		kept = ring->index + ready;
 		for (i = kept; i != ring->index;) {
 			cqe = tide_ring_slot(ring, --i);
-			if (cqe->qpn == qpn)
+			if (cqe->qpn == qp->vqp.qp.qp_num) {
+				if (cqe->opcode & IBV_WC_RECV)
+					free_recv(qp, cqe);
 				continue;
+			}
 			to = tide_ring_slot(ring, --kept);
 			*to = *cqe;
 		}

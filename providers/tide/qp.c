@@ -211,11 +211,13 @@ struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 	return ibqp;
 }
 
-static void forget_completions(struct ibv_qp *ibqp, uint32_t qpn)
+static void forget_completions(struct ibv_qp *ibqp)
 {
-	tide_cq_forget_qp(to_tide_cq(ibqp->recv_cq), qpn);
+	struct tide_qp *qp = to_tide_qp(ibqp);
+
+	tide_cq_forget_qp(to_tide_cq(ibqp->recv_cq), qp);
 	if (ibqp->send_cq != ibqp->recv_cq)
-		tide_cq_forget_qp(to_tide_cq(ibqp->send_cq), qpn);
+		tide_cq_forget_qp(to_tide_cq(ibqp->send_cq), qp);
 }
 
 static void restart_queue(struct tide_wq *wq)
@@ -243,7 +245,7 @@ int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
 		 * polls what was posted before.
 		 */
 		ibqp->state = IBV_QPS_RESET;
-		forget_completions(ibqp, ibqp->qp_num);
+		forget_completions(ibqp);
 		restart_queue(&qp->sq);
 		restart_queue(&qp->rq);
 	}
@@ -268,7 +270,7 @@ int tide_destroy_qp(struct ibv_qp *ibqp)
 	if (ret)
 		return ret;
 
-	forget_completions(ibqp, ibqp->qp_num);
+	forget_completions(ibqp);
 	remove_qp(ctx, qp);
 	tide_ring_unmap(&qp->sq.ring);
 	tide_ring_unmap(&qp->rq.ring);

@@ -12,20 +12,22 @@ static_assert(sizeof(struct tide_sge) == sizeof(struct ibv_sge) &&
 	      offsetof(struct tide_sge, lkey) == offsetof(struct ibv_sge, lkey),
 	      "scatter/gather elements are copied as they are");
 
+/* Writes a work request to its entry. */
+void tide_fill_recv(struct tide_recv_wqe *wqe, const struct ibv_recv_wr *wr)
+{
+	wqe->wr_id = wr->wr_id;
+	wqe->num_sge = wr->num_sge;
+	memcpy(wqe + 1, wr->sg_list, wr->num_sge * sizeof(struct tide_sge));
+}
+
 static int stage_wr(struct tide_wq *rq, const struct ibv_recv_wr *wr)
 {
-	struct tide_recv_wqe *wqe;
-
 	if ((uint32_t)wr->num_sge > rq->max_sge)
 		return EINVAL;
 	if (tide_wq_full(rq))
 		return ENOMEM;
 
-	wqe = tide_ring_slot(&rq->ring, rq->ring.index);
-	wqe->wr_id = wr->wr_id;
-	wqe->num_sge = wr->num_sge;
-	memcpy(wqe + 1, wr->sg_list, wr->num_sge * sizeof(struct tide_sge));
-
+	tide_fill_recv(tide_ring_slot(&rq->ring, rq->ring.index), wr);
 	rq->ring.index++;
 	return 0;
 }

@@ -41,13 +41,16 @@ static inline void *tide_ring_slot(const struct tide_ring *ring, uint32_t i)
 	       (size_t)(i & (ring->count - 1)) * ring->stride;
 }
 
+/* The entry that the other side takes next. */
+static inline uint32_t tide_ring_consumer(const struct tide_ring *ring)
+{
+	return __atomic_load_n(&ring->head->consumer, __ATOMIC_ACQUIRE);
+}
+
 /* Whether the other side is done with an entry. */
 static inline bool tide_ring_passed(const struct tide_ring *ring, uint32_t i)
 {
-	uint32_t consumer =
-		__atomic_load_n(&ring->head->consumer, __ATOMIC_ACQUIRE);
-
-	return (int32_t)(consumer - i) > 0;
+	return (int32_t)(tide_ring_consumer(ring) - i) > 0;
 }
 
 /* Hands over the entries before index. */

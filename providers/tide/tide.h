@@ -2,9 +2,10 @@
 /*
  * The provider's objects, and what each file offers to the others.
  *
- * Locks: a send queue, a receive queue and a completion queue each have a
- * spinlock of their own.  No two of them are ever held together, and none
- * during a system call.
+ * Locks: a send queue, a receive queue, a shared one and a completion queue
+ * each have a spinlock of their own.  Inside a completion queue's lock a shared
+ * receive queue's may be taken; no other two of them are ever held together.
+ * None is during a system call, but for the one in switch_ring().
  */
 #ifndef TIDE_H
 #define TIDE_H
@@ -31,6 +32,8 @@
 #define _STRUCT_tide_abi_create_cq_resp
 #define _STRUCT_tide_abi_create_qp
 #define _STRUCT_tide_abi_create_qp_resp
+#define _STRUCT_tide_abi_create_srq_resp
+#define _STRUCT_tide_abi_modify_srq
 
 DECLARE_DRV_CMD(tide_alloc_ucontext, IB_USER_VERBS_CMD_GET_CONTEXT,
 		empty, tide_abi_alloc_ucontext_resp);
@@ -40,6 +43,10 @@ DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
 		empty, tide_abi_create_cq_resp);
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
 		tide_abi_create_qp, tide_abi_create_qp_resp);
+DECLARE_DRV_CMD(tide_create_srq, IB_USER_VERBS_CMD_CREATE_SRQ,
+		empty, tide_abi_create_srq_resp);
+DECLARE_DRV_CMD(tide_modify_srq, IB_USER_VERBS_CMD_MODIFY_SRQ,
+		tide_abi_modify_srq, empty);
 
 struct tide_device {
 	struct verbs_device vdev;
@@ -83,6 +90,23 @@ struct tide_wq {
 	uint32_t polled;
 };
 
+/*
+ * Work requests are outstanding as in a struct tide_wq; but they complete in
+ * any order, so those that may be used again stand in line, in the ring.
+ *
+ * @freed: the line's end: before it, from ring.index on, are free slots
+ */
+struct tide_srq {
+	struct verbs_srq vsrq;
+	pthread_spinlock_t lock;
+	pthread_mutex_t resize_lock;
+	struct tide_ring ring;
+	uint32_t srqn;
+	uint32_t max_sge;
+	uint32_t max_wr;
+	uint32_t freed;
+};
+
 struct tide_qp {
 	struct verbs_qp vqp;
 	struct tide_wq sq;
@@ -106,6 +130,11 @@ static inline struct tide_context *to_tide_context(struct ibv_context *context)
 static inline struct tide_cq *to_tide_cq(struct ibv_cq *cq)
 {
 	return container_of(cq, struct tide_cq, vcq.cq);
+}
+
+static inline struct tide_srq *to_tide_srq(struct ibv_srq *srq)
+{
+	return container_of(srq, struct tide_srq, vsrq.srq);
 }
 
 static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
@@ -137,9 +166,10 @@ static inline bool tide_wq_full(struct tide_wq *wq)
 }
 
 static inline int tide_doorbell(struct tide_context *ctx, unsigned long which,
-				uint32_t qpn)
+				uint32_t number)
 {
-	return ioctl(ctx->doorbell_fd, which, (unsigned long)qpn) ? errno : 0;
+	return ioctl(ctx->doorbell_fd, which, (unsigned long)number) ? errno :
+								       0;
 }
 
 /* verbs.c: device, protection domains, memory regions */
@@ -165,7 +195,7 @@ struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
 int tide_destroy_cq(struct ibv_cq *ibcq);
 int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc);
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
-void tide_cq_forget_qp(struct tide_cq *cq, uint32_t qpn);
+void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp);
 
 /* qp.c: the life of a queue pair */
 void tide_free_qp_tables(struct tide_context *ctx);
@@ -183,7 +213,19 @@ void tide_set_wr_ops(struct ibv_qp_ex *qpx);
 int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
 		   struct ibv_send_wr **bad_wr);
 
+/* srq.c: shared receive queues */
+struct ibv_srq *tide_create_srq(struct ibv_pd *pd,
+				struct ibv_srq_init_attr *attr);
+int tide_destroy_srq(struct ibv_srq *ibsrq);
+int tide_query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr);
+int tide_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask);
+int tide_get_srq_num(struct ibv_srq *ibsrq, uint32_t *srq_num);
+void tide_srq_free_slot(struct tide_srq *srq, uint32_t slot);
+int tide_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
+		       struct ibv_recv_wr **bad_wr);
+
 /* recv.c: receive queues */
+void tide_fill_recv(struct tide_recv_wqe *wqe, const struct ibv_recv_wr *wr);
 int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
 		   struct ibv_recv_wr **bad_wr);
 
