@@ -487,6 +487,19 @@ static inline int try_recv(struct ibv_qp *qp, uint64_t wr_id,
 	return ibv_post_recv(qp, &wr, &bad);
 }
 
+static inline int try_srq_recv(struct ibv_srq *srq, uint64_t wr_id,
+			       struct ibv_sge *sge, int num_sge)
+{
+	struct ibv_recv_wr wr = {
+		.wr_id = wr_id,
+		.sg_list = sge,
+		.num_sge = num_sge,
+	};
+	struct ibv_recv_wr *bad;
+
+	return ibv_post_srq_recv(srq, &wr, &bad);
+}
+
 static inline void post_send(struct ibv_qp *qp, struct ibv_send_wr *wr)
 {
 	errno = try_send(qp, wr);
