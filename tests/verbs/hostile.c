@@ -16,6 +16,7 @@
 #define REGION		(256 * KIB)
 #define MAX_RINGS	64
 #define PAIRS		2		/* of the attacker's queue pairs */
+#define SHARED		1		/* the one whose receives are shared */
 #define DEPTH		64
 
 /* No call into the kernel may take so long, whatever is in the rings. */
@@ -136,6 +137,8 @@ struct ring_map {
 
 static struct side sides[2];
 static struct ibv_qp *qps[PAIRS][2];
+static struct ibv_srq *srq;		/* on side 1 */
+static volatile uint32_t srqn;
 static uint8_t *memory;
 static struct ibv_mr *mr[KINDS];
 static struct ring_map rings[MAX_RINGS];
@@ -203,16 +206,43 @@ static void connect_pair(int i)
 	}
 }
 
+static void make_srq(void)
+{
+	struct ibv_srq_init_attr init = {
+		.attr = { .max_wr = DEPTH, .max_sge = SGE_MAX },
+	};
+	uint32_t number;
+
+	srq = ibv_create_srq(sides[1].pd, &init);
+	must(srq);
+	must(!ibv_get_srq_num(srq, &number));
+	srqn = number;
+}
+
 static void make_pair(int i)
+{
+	struct ibv_qp_init_attr init;
+	int n;
+
+	if (i == SHARED)
+		make_srq();
+	for (n = 0; n < 2; n++) {
+		init = qp_init(&sides[n], DEPTH);
+		init.srq = i == SHARED && n == 1 ? srq : NULL;
+		qps[i][n] = ibv_create_qp(sides[n].pd, &init);
+		must(qps[i][n]);
+	}
+	connect_pair(i);
+}
+
+static void drop_pair(int i)
 {
 	int n;
 
-	for (n = 0; n < 2; n++) {
-		sides[n].qp = NULL;
-		side_make_qp(&sides[n], DEPTH);
-		qps[i][n] = sides[n].qp;
-	}
-	connect_pair(i);
+	for (n = 0; n < 2; n++)
+		must(!ibv_destroy_qp(qps[i][n]));
+	if (i == SHARED)
+		must(!ibv_destroy_srq(srq));
 }
 
 static void attacker_open(void)
@@ -235,14 +265,12 @@ static void attacker_open(void)
 
 static void attacker_close(void)
 {
-	int i, n;
+	int i;
 
 	for (i = 0; i < PAIRS; i++)
-		for (n = 0; n < 2; n++)
-			must(!ibv_destroy_qp(qps[i][n]));
+		drop_pair(i);
 	for (i = 0; i < 2; i++) {
 		dereg(mr[i]);
-		sides[i].qp = NULL;
 		side_close(&sides[i]);
 	}
 }
@@ -372,10 +400,14 @@ static void *ringer(void *arg)
 	random_seed(4);
 	while (!stop) {
 		struct ibv_qp *qp = qps[random_below(PAIRS)][random_below(2)];
+		int door = doors[random_below(num_doors)];
 
-		ring_door(doors[random_below(num_doors)], random_below(4) ?
-			  TIDE_DOORBELL_SEND : TIDE_DOORBELL_RECV,
-			  qp->qp_num);
+		switch (random_below(8)) {
+		case 0: ring_door(door, TIDE_DOORBELL_SRQ, srqn); break;
+		case 1: ring_door(door, TIDE_SRQ_SWITCH, srqn); break;
+		case 2: ring_door(door, TIDE_DOORBELL_RECV, qp->qp_num); break;
+		default: ring_door(door, TIDE_DOORBELL_SEND, qp->qp_num);
+		}
 	}
 	return NULL;
 }
@@ -392,12 +424,20 @@ static void revive(int i)
 
 static void remake(int i)
 {
-	int n;
+	pthread_mutex_lock(&rings_lock);
+	drop_pair(i);
+	make_pair(i);
+	find_rings();
+	pthread_mutex_unlock(&rings_lock);
+}
+
+/* To a ring that may be the kernel's already, or not, when this ends. */
+static void resize(void)
+{
+	struct ibv_srq_attr attr = { .max_wr = DEPTH << random_below(5) };
 
 	pthread_mutex_lock(&rings_lock);
-	for (n = 0; n < 2; n++)
-		must(!ibv_destroy_qp(qps[i][n]));
-	make_pair(i);
+	ibv_modify_srq(srq, &attr, IBV_SRQ_MAX_WR);
 	find_rings();
 	pthread_mutex_unlock(&rings_lock);
 }
@@ -424,7 +464,8 @@ static void use(int i)
 		try_send(qps[i][0], &wr);
 	sge.lkey = mr[1]->lkey;
 	for (n = 0; n < 8; n++)
-		try_recv(qps[i][1], n, &sge, 1);
+		i == SHARED ? try_srq_recv(srq, n, &sge, 1) :
+			      try_recv(qps[i][1], n, &sge, 1);
 	for (n = 0; n < 2; n++) {
 		ibv_poll_cq(sides[n].scq, 8, wc);
 		ibv_poll_cq(sides[n].rcq, 8, wc);
@@ -450,6 +491,8 @@ static void attack_rings(int fd, void *arg)
 			revive(i);
 		if (!random_below(8))
 			remake(i);
+		if (!random_below(8))
+			resize();
 		drain_events();
 	}
 	stop = true;
@@ -546,11 +589,27 @@ static void attack_treadmill(int fd, void *arg)
 #define RECV_STRIDE	(sizeof(struct tide_recv_wqe) + \
 			 SGE_MAX * sizeof(struct tide_sge))
 
+static void post_a_send(void)
+{
+	post_send(qps[0][0], &(struct ibv_send_wr){
+		.opcode = IBV_WR_RDMA_WRITE });
+}
+
+static void post_a_recv(void)
+{
+	post_recv(qps[0][1], 0, NULL, 0);
+}
+
+static void post_a_shared_recv(void)
+{
+	must(!try_srq_recv(srq, 0, NULL, 0));
+}
+
 /*
- * Which ring for work of this size is of the first pair's @nth queue pair: the
- * one whose producer moves when something is posted there.
+ * Which ring for work of this size is that of a queue: the one whose producer
+ * moves when something is posted there.
  */
-static struct tide_ring_head *which_ring(size_t stride, int nth)
+static struct tide_ring_head *which_ring(size_t stride, void (*post)(void))
 {
 	size_t size = TIDE_RING_ENTRIES + DEPTH * stride;
 	struct tide_ring_head *head;
@@ -562,11 +621,7 @@ static struct tide_ring_head *which_ring(size_t stride, int nth)
 		head = (void *)rings[i].at;
 		before[i] = head->producer;
 	}
-	if (stride == RECV_STRIDE)
-		post_recv(qps[0][nth], 0, NULL, 0);
-	else
-		post_send(qps[0][nth], &(struct ibv_send_wr){
-			.opcode = IBV_WR_RDMA_WRITE });
+	post();
 	for (i = 0; i < num_rings; i++) {
 		head = (void *)rings[i].at;
 		if (rings[i].size == size && head->producer != before[i])
@@ -630,13 +685,13 @@ static const struct {
 	{ "an inline read", bad_inline_read },
 };
 
-/* The first pair, good as new, and with nothing to be heard of it. */
-static void refresh(void)
+/* A pair, good as new, and with nothing to be heard of it. */
+static void refresh(int i)
 {
 	struct ibv_wc wc;
 	int n;
 
-	revive(0);
+	revive(i);
 	for (n = 0; n < 2; n++) {
 		while (ibv_poll_cq(sides[n].scq, 1, &wc) == 1)
 			;
@@ -658,7 +713,7 @@ static void bad_sends(struct tide_ring_head *sq)
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(spoilt); i++) {
-		refresh();
+		refresh(0);
 		make_entry(sq);
 		sq->producer++;
 		wqe = make_entry(sq);
@@ -682,7 +737,7 @@ static void bad_producer(struct tide_ring_head *sq)
 {
 	void *element = NULL;
 
-	refresh();
+	refresh(0);
 	make_entry(sq);
 	sq->producer = DEPTH + 1;
 	ring_send();
@@ -694,46 +749,87 @@ static void bad_producer(struct tide_ring_head *sq)
 }
 
 /* A message meets a receive queue with something wrong. */
-static void send_to(void)
+static void send_to(int i)
 {
 	struct ibv_sge sge = sge_of(mr[0], memory, 10);
 	struct ibv_send_wr wr = rdma_wr(IBV_WR_SEND, &sge, 0, 0);
 
-	post_send(qps[0][0], &wr);
+	post_send(qps[i][0], &wr);
 	expect_wc(sides[0].scq, 0, IBV_WC_REM_OP_ERR);
-	expect_eq(qp_state(qps[0][1]), IBV_QPS_ERR, "the responder's state");
+	expect_eq(qp_state(qps[i][1]), IBV_QPS_ERR, "the responder's state");
 }
 
 static void bad_receives(struct tide_ring_head *rq)
 {
 	struct tide_recv_wqe *wqe;
 
-	refresh();
+	refresh(0);
 	wqe = entry_at(rq, RECV_STRIDE);
 	wqe->wr_id = 8;
 	wqe->num_sge = SGE_MAX + 1;
 	rq->producer++;
-	send_to();
+	send_to(0);
 	expect_wc(sides[1].rcq, 8, IBV_WC_LOC_QP_OP_ERR);
 
-	refresh();
+	refresh(0);
 	rq->producer = DEPTH + 1;
-	send_to();
+	send_to(0);
 	expect_eq(wait_event(sides[1].ctx, NULL, SOON_MS), IBV_EVENT_QP_FATAL,
 		  "more receives than there are");
 }
 
+static void expect_events(const int *types)
+{
+	for (; *types >= 0; types++)
+		expect_eq(wait_event(sides[1].ctx, NULL, SOON_MS), *types,
+			  "event");
+	expect_eq(wait_event(sides[1].ctx, NULL, 20), -1, "event");
+}
+
+/* One is posted. */
+static void bad_shared_receives(struct tide_ring_head *ring)
+{
+	static const int bad_entry[] = { IBV_EVENT_QP_LAST_WQE_REACHED, -1 };
+	static const int bad_queue[] = {
+		IBV_EVENT_SRQ_ERR, IBV_EVENT_QP_FATAL,
+		IBV_EVENT_QP_LAST_WQE_REACHED, -1,
+	};
+	struct tide_recv_wqe *wqe = (void *)((char *)ring + TIDE_RING_ENTRIES);
+
+	/* A slot that there is not stands for one that there is. */
+	refresh(SHARED);
+	wqe->slot = 1000 * DEPTH + 5;
+	wqe = (void *)((char *)wqe + 5 * RECV_STRIDE);
+	wqe->wr_id = 8;
+	wqe->num_sge = SGE_MAX + 1;
+	send_to(SHARED);
+	expect_wc(sides[1].rcq, 8, IBV_WC_LOC_QP_OP_ERR);
+	expect_events(bad_entry);
+
+	/* That is the end of it, but it is said once. */
+	refresh(SHARED);
+	ring->producer = ring->consumer + DEPTH + 1;
+	send_to(SHARED);
+	expect_events(bad_queue);
+	refresh(SHARED);
+	ring->producer = ring->consumer;
+	send_to(SHARED);
+	expect_events(bad_queue + 1);
+}
+
 static void attack_entries(int fd, void *arg)
 {
-	struct tide_ring_head *sq, *rq;
+	struct tide_ring_head *sq, *rq, *shared;
 
 	(void)arg;
 	attacker_open();
-	sq = which_ring(SEND_STRIDE, 0);
-	rq = which_ring(RECV_STRIDE, 1);
+	sq = which_ring(SEND_STRIDE, post_a_send);
+	rq = which_ring(RECV_STRIDE, post_a_recv);
+	shared = which_ring(RECV_STRIDE, post_a_shared_recv);
 	bad_sends(sq);
 	bad_producer(sq);
 	bad_receives(rq);
+	bad_shared_receives(shared);
 	attacker_close();
 	say_byte(fd);
 }
@@ -767,6 +863,16 @@ static void foreign_queue_pairs(int door)
 	expect_no_door(door, TIDE_DOORBELL_SEND, UINT64_MAX);
 }
 
+static void foreign_srqs(int door)
+{
+	expect_no_door(door, TIDE_DOORBELL_SRQ, 0);
+	expect_no_door(door, TIDE_DOORBELL_SRQ, 0xffffff);
+	expect_no_door(door, TIDE_DOORBELL_SRQ, srqn + (1UL << 32));
+	/* Nobody has offered a ring. */
+	expect_no_door(door, TIDE_SRQ_SWITCH, srqn);
+	expect_no_door(door, TIDE_SRQ_SWITCH, 0);
+}
+
 static void random_ioctls(int door)
 {
 	int i;
@@ -778,6 +884,7 @@ static void random_ioctls(int door)
 
 		/* These are any file's: FIOCLEX, FIONBIO and so on. */
 		if (cmd == TIDE_DOORBELL_SEND || cmd == TIDE_DOORBELL_RECV ||
+		    cmd == TIDE_DOORBELL_SRQ ||
 		    (cmd >> 8 & 0xff) == 'T' || (cmd >> 8 & 0xff) == 'f')
 			continue;
 		expect_no_door(door, cmd, random_below(2) ? random_u64() :
@@ -805,6 +912,8 @@ static void attack_door(int fd, void *arg)
 	attacker_open();
 	foreign_queue_pairs(doors[0]);
 	foreign_queue_pairs(doors[1]);
+	foreign_srqs(doors[0]);
+	foreign_srqs(doors[1]);
 	random_ioctls(doors[0]);
 	other_calls(doors[0]);
 	/* Each context has a door of its own. */
@@ -814,6 +923,9 @@ static void attack_door(int fd, void *arg)
 				     qps[0][1]->qp_num),
 		       "a doorbell rings for two contexts");
 	}
+	expect(!ioctl(doors[0], TIDE_DOORBELL_SRQ, srqn) !=
+	       !ioctl(doors[1], TIDE_DOORBELL_SRQ, srqn),
+	       "a shared queue has two doorbells, or none");
 	attacker_close();
 	say_byte(fd);
 }
