@@ -71,6 +71,37 @@ static int end_qp(void *qp)
 	return ibv_destroy_qp(qp);
 }
 
+static void *make_srq(void)
+{
+	struct ibv_srq_init_attr init = {
+		.attr = { .max_wr = 10, .max_sge = 4 },
+	};
+
+	return ibv_create_srq(side.pd, &init);
+}
+
+static int end_srq(void *srq)
+{
+	return ibv_destroy_srq(srq);
+}
+
+static void *make_grown_srq(void)
+{
+	struct ibv_srq_attr attr = { .max_wr = 100 };
+	struct ibv_srq *srq = make_srq();
+	int error;
+
+	if (!srq)
+		return NULL;
+	error = ibv_modify_srq(srq, &attr, IBV_SRQ_MAX_WR);
+	if (!error)
+		return srq;
+	fail_nth(0);
+	must(!ibv_destroy_srq(srq));
+	errno = error;
+	return NULL;
+}
+
 static void *make_pinned(void)
 {
 	return ibv_reg_mr(side.pd, mem, MIB, ALL_RIGHTS);
@@ -97,6 +128,8 @@ static const struct thing things[] = {
 	{ "a protection domain", make_pd, end_pd },
 	{ "a completion queue", make_cq, end_cq },
 	{ "a queue pair", make_qp, end_qp },
+	{ "a shared receive queue", make_srq, end_srq },
+	{ "one that is made larger", make_grown_srq, end_srq },
 	{ "a pinned region", make_pinned, end_mr },
 	{ "an on-demand region", make_on_demand, end_mr },
 };
