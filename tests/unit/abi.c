@@ -7,6 +7,8 @@
 #include <infiniband/verbs.h>
 #include <rdma/ib_user_verbs.h>
 
+#include <sys/ioctl.h>
+
 #include "tap.h"
 #include "uapi/tide-abi.h"
 
@@ -51,6 +53,13 @@ int main(void)
 	   offsetof(struct tide_ring_head, wake) / 64 !=
 	   offsetof(struct tide_ring_head, arm) / 64,
 	   "each index has a cache line of its own");
+	ok(TIDE_DOORBELL_SEND != TIDE_DOORBELL_RECV &&
+	   TIDE_DOORBELL_RECV != TIDE_DOORBELL_SRQ &&
+	   TIDE_DOORBELL_SRQ != TIDE_DOORBELL_SEND &&
+	   TIDE_SRQ_SWITCH != TIDE_DOORBELL_SEND &&
+	   TIDE_SRQ_SWITCH != TIDE_DOORBELL_RECV &&
+	   TIDE_SRQ_SWITCH != TIDE_DOORBELL_SRQ,
+	   "the doorbell's commands differ");
 	ok(sizeof(struct tide_send_wqe) % _Alignof(struct tide_sge) == 0 &&
 	   TIDE_RING_ENTRIES % 64 == 0,
 	   "what follows a header is aligned");
