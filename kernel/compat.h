@@ -106,6 +106,13 @@ static inline void tide_vm_flags_set(struct vm_area_struct *vma,
 #define TIDE_VM_SHADOW_STACK	VM_NONE
 #endif
 
+/* 6.11 brought memory that may be dropped. */
+#ifdef VM_DROPPABLE
+#define TIDE_VM_DROPPABLE	VM_DROPPABLE
+#else
+#define TIDE_VM_DROPPABLE	VM_NONE
+#endif
+
 /* 7.2 made it bool. */
 typedef typeof(((struct mmu_notifier_ops *)0)->test_young(NULL, NULL, 0))
 	tide_young_t;

@@ -83,7 +83,7 @@ static enum tide_verdict move(struct tide_qp *qp, struct tide_qp *peer)
 	equip(req, &side[TIDE_DST], TIDE_DST);
 	equip(req, &side[TIDE_SRC], TIDE_SRC);
 	/* Unless that has just failed. */
-	side[!remote].direct = !req->lost;
+	side[!remote].direct = !req->lost[!remote];
 
 	ret = tide_copy(&side[TIDE_DST], &side[TIDE_SRC], len, &req->stop);
 	if (ret < 0)

@@ -95,12 +95,25 @@ static void leaf_check_idle(struct tide_leaf *leaf)
 	queue_delayed_work(tide_wq, &mirror->reaper, REAP_DELAY);
 }
 
+/*
+ * Whether a page that was written through us need not be dirtied (M4).  A file
+ * system that has to know of writes before they happen has dirtied it itself;
+ * if it has cleaned it since, that took our entry away, and to dirty it later
+ * would be wrong.
+ */
+static bool is_dirty(unsigned long entry)
+{
+	/* What was written comes before that. */
+	smp_mb();
+	return PageDirty(virt_to_page((void *)(entry & PAGE_MASK)));
+}
+
 /* Clear one entry, which may be all the leaf's. */
 static bool sweep_entry(struct sweep *sweep, unsigned long *slot)
 {
 	unsigned long entry = *slot;
 
-	if (entry & TIDE_ENTRY_DIRTY) {
+	if (entry & TIDE_ENTRY_DIRTY && !is_dirty(entry)) {
 		struct page *page = virt_to_page((void *)(entry & PAGE_MASK));
 
 		if (sweep->lock_pages && !trylock_page(page))
@@ -145,13 +158,17 @@ static void sweep_batch(struct sweep *sweep)
  */
 static void sweep_all(struct sweep *sweep, void (*dirty)(struct page *page))
 {
+	struct tide_leaf *leaf = sweep->leaf;
 	unsigned int i;
 
 	do {
-		tide_leaf_lock(sweep->leaf);
+		atomic_inc(&leaf->sweepers);
+		tide_leaf_lock(leaf);
+		leaf->seq++;
 		sweep_batch(sweep);
-		leaf_check_idle(sweep->leaf);
-		tide_leaf_unlock(sweep->leaf);
+		leaf_check_idle(leaf);
+		tide_leaf_unlock(leaf);
+		atomic_dec(&leaf->sweepers);
 
 		for (i = 0; i < sweep->nr_dirty; i++)
 			dirty(sweep->dirty[i]);
@@ -221,29 +238,89 @@ static void mirror_invalidate(struct tide_mirror *mirror, unsigned long start,
 	}
 }
 
-/* The counts that leaves in this range have, each once. */
-#define for_each_invalidations(pos, i, n, mirror, range)		\
-	for (i = (range)->start >> TIDE_LEAF_SHIFT,			\
-	     n = min_t(unsigned long, TIDE_INVALIDATIONS,		\
-		       (((range)->end - 1) >> TIDE_LEAF_SHIFT) - i + 1);\
-	     pos = &(mirror)->invalidations[i % TIDE_INVALIDATIONS], n;	\
-	     i++, n--)
+/* Whether an invalidation that is noted by itself is of this leaf. */
+bool tide_leaf_in_wide(const struct tide_leaf *leaf)
+{
+	struct tide_wide *wide = &leaf->mirror->wide;
+	bool in = false;
+	int i;
+
+	spin_lock(&wide->lock);
+	for (i = 0; i < TIDE_WIDE; i++)
+		in |= leaf->index >= wide->range[i].first &&
+		      leaf->index <= wide->range[i].last;
+	spin_unlock(&wide->lock);
+	return in;
+}
+
+/* Replace one range by another; false when there is no such one. */
+static bool wide_replace(struct tide_wide *wide, unsigned long first,
+			 unsigned long last, unsigned long new_first,
+			 unsigned long new_last, int add)
+{
+	int i;
+
+	spin_lock(&wide->lock);
+	for (i = 0; i < TIDE_WIDE; i++) {
+		if (wide->range[i].first != first ||
+		    wide->range[i].last != last)
+			continue;
+		wide->range[i].first = new_first;
+		wide->range[i].last = new_last;
+		atomic_add(add, &wide->nr);
+		break;
+	}
+	spin_unlock(&wide->lock);
+	return i < TIDE_WIDE;
+}
+
+/* No leaf is between these two. */
+#define NO_FIRST	1UL
+#define NO_LAST		0UL
+
+static void narrow_add(struct tide_mirror *mirror, unsigned long first,
+		       unsigned long last, int add)
+{
+	unsigned long nr = min(last - first + 1, (unsigned long)TIDE_NARROW);
+
+	for (; nr; nr--, first++)
+		atomic_add(add, &mirror->narrow[first % TIDE_NARROW]);
+}
+
+/*
+ * Of two invalidations of the same range one may be noted and the other one
+ * counted: then it does not matter which of them ends which.
+ */
+static void invalidation_begin(struct tide_mirror *mirror, unsigned long first,
+			       unsigned long last)
+{
+	if (last - first < TIDE_NARROW ||
+	    !wide_replace(&mirror->wide, NO_FIRST, NO_LAST, first, last, 1))
+		narrow_add(mirror, first, last, 1);
+}
+
+static void invalidation_end(struct tide_mirror *mirror, unsigned long first,
+			     unsigned long last)
+{
+	if (last - first < TIDE_NARROW ||
+	    !wide_replace(&mirror->wide, first, last, NO_FIRST, NO_LAST, -1))
+		narrow_add(mirror, first, last, -1);
+}
 
 static int watch_start(struct mmu_notifier *watch,
 		       const struct mmu_notifier_range *range)
 {
 	struct tide_mirror *mirror =
 		container_of(watch, struct tide_mirror, watch);
-	struct tide_invalidations *invalidations;
-	unsigned long i, n;
+	unsigned long last = range->end - 1;
 
-	for_each_invalidations(invalidations, i, n, mirror, range) {
-		atomic_inc(&invalidations->active);
-		atomic_inc(&invalidations->seq);
-	}
+	if (range->start > last)
+		return 0;
+	invalidation_begin(mirror, range->start >> TIDE_LEAF_SHIFT,
+			   last >> TIDE_LEAF_SHIFT);
 	/* Pairs with tide_leaf_read_begin(). */
 	smp_mb();
-	mirror_invalidate(mirror, range->start, range->end - 1,
+	mirror_invalidate(mirror, range->start, last,
 			  mmu_notifier_range_blockable(range));
 	return 0;
 }
@@ -253,13 +330,14 @@ static void watch_end(struct mmu_notifier *watch,
 {
 	struct tide_mirror *mirror =
 		container_of(watch, struct tide_mirror, watch);
-	struct tide_invalidations *invalidations;
-	unsigned long i, n;
+	unsigned long last = range->end - 1;
 
+	if (range->start > last)
+		return;
 	/* What has changed comes before that. */
 	smp_mb();
-	for_each_invalidations(invalidations, i, n, mirror, range)
-		atomic_dec(&invalidations->active);
+	invalidation_end(mirror, range->start >> TIDE_LEAF_SHIFT,
+			 last >> TIDE_LEAF_SHIFT);
 }
 
 /* The address space ends; there are no faults any more. */
@@ -550,7 +628,7 @@ void tide_mirrors_exit(void)
 static struct tide_mirror *mirror_create(struct mm_struct *mm)
 {
 	struct tide_mirror *mirror;
-	int ret;
+	int ret, i;
 
 	mirror = kzalloc(sizeof(*mirror), GFP_KERNEL_ACCOUNT);
 	if (!mirror)
@@ -560,6 +638,9 @@ static struct tide_mirror *mirror_create(struct mm_struct *mm)
 	mutex_init(&mirror->making);
 	xa_init(&mirror->leaves);
 	mirror->generation = atomic64_inc_return(&last_generation);
+	spin_lock_init(&mirror->wide.lock);
+	for (i = 0; i < TIDE_WIDE; i++)
+		mirror->wide.range[i].first = NO_FIRST;
 	rwlock_init(&mirror->regions_lock);
 	mirror->regions = RB_ROOT_CACHED;
 	init_llist_head(&mirror->idle);
@@ -784,8 +865,10 @@ void tide_leaf_put(struct tide_leaf *leaf)
 {
 	rcu_read_lock();
 	refcount_dec(&leaf->ref);
-	tide_leaf_lock(leaf);
-	leaf_check_idle(leaf);
-	tide_leaf_unlock(leaf);
+	if (!READ_ONCE(leaf->present) && !READ_ONCE(leaf->idle)) {
+		tide_leaf_lock(leaf);
+		leaf_check_idle(leaf);
+		tide_leaf_unlock(leaf);
+	}
 	rcu_read_unlock();
 }

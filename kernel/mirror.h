@@ -52,6 +52,8 @@ struct tide_mirror;
  * @lock: readers use entries, writers change them; taken inside tide_qp.lock.
  *	Two leaves are locked in the order of their addresses in memory
  * @writers: who holds or waits for @lock to change entries
+ * @sweepers: those of them that take entries away
+ * @seq: how often that was done
  * @present: entries that are not zero; under @lock
  * @idle: on the mirror's list of leaves to look at, or not in the mirror;
  *	under @lock
@@ -67,6 +69,8 @@ struct tide_leaf {
 	unsigned long index;
 	rwlock_t lock;
 	atomic_t writers;
+	atomic_t sweepers;
+	unsigned int seq;
 	unsigned int present;
 	bool idle;
 	bool used;
@@ -77,17 +81,26 @@ struct tide_leaf {
 	struct rcu_head rcu;
 };
 
-/* Leaves share the counts of their invalidations. */
-#define TIDE_INVALIDATIONS	64
+/*
+ * Invalidations under way are counted for every 64th leaf.  Those of many
+ * leaves would disturb all others, so a few of these are noted by themselves.
+ */
+#define TIDE_NARROW	64
+#define TIDE_WIDE	8
 
 /**
- * struct tide_invalidations - those of every 64th leaf
- * @active: how many are under way
- * @seq: how many have begun
+ * struct tide_wide - invalidations of very many leaves under way
+ * @lock: covers @range; nothing else is taken under it
+ * @nr: how many are noted
+ * @range: their first and last leaves; no such range if there is none
  */
-struct tide_invalidations {
-	atomic_t active;
-	atomic_t seq;
+struct tide_wide {
+	spinlock_t lock;
+	atomic_t nr;
+	struct {
+		unsigned long first;
+		unsigned long last;
+	} range[TIDE_WIDE];
 };
 
 /**
@@ -100,7 +113,8 @@ struct tide_invalidations {
  * @leaves: struct tide_leaf by address >> TIDE_LEAF_SHIFT
  * @generation: another one whenever a leaf has gone; no mirror ever has had it
  * @watch: tells of pages about to go
- * @invalidations: by the leaf's index
+ * @narrow: invalidations under way, by the leaf's index
+ * @wide: those that are not counted there
  * @regions_lock: covers @regions; nothing else is taken under it
  * @regions: struct tide_region by address
  * @hand: where the shrinker goes on
@@ -118,7 +132,8 @@ struct tide_mirror {
 	struct xarray leaves;
 	u64 generation;
 	struct mmu_notifier watch;
-	struct tide_invalidations invalidations[TIDE_INVALIDATIONS];
+	atomic_t narrow[TIDE_NARROW];
+	struct tide_wide wide;
 	rwlock_t regions_lock;
 	struct rb_root_cached regions;
 	unsigned long hand;
@@ -176,9 +191,9 @@ static inline void tide_leaf_unlock(struct tide_leaf *leaf)
 
 /*
  * Whether a reader should come back later.  With bottom halves off readers
- * overtake a waiting writer, and enough of them would keep an invalidation
- * waiting forever (M2): so they give it some time, and then treat the leaf as
- * empty and meet the invalidation in tide_odp_fault().
+ * overtake a waiting writer, so they give it some time.  Enough of them would
+ * keep an invalidation waiting forever nonetheless (M2): for that they treat
+ * the leaf as empty, and meet the invalidation in tide_odp_fault().
  */
 static inline bool tide_leaf_contended(const struct tide_leaf *leaf)
 {
@@ -186,7 +201,7 @@ static inline bool tide_leaf_contended(const struct tide_leaf *leaf)
 
 	while (unlikely(atomic_read(&leaf->writers))) {
 		if (!spins--)
-			return true;
+			return atomic_read(&leaf->sweepers);
 		cpu_relax();
 	}
 	return false;
@@ -202,16 +217,15 @@ static inline unsigned long tide_leaf_start(const struct tide_leaf *leaf)
 	return leaf->index << TIDE_LEAF_SHIFT;
 }
 
-static inline struct tide_invalidations *
-tide_leaf_invalidations(const struct tide_leaf *leaf)
-{
-	return &leaf->mirror->invalidations[leaf->index % TIDE_INVALIDATIONS];
-}
+bool tide_leaf_in_wide(const struct tide_leaf *leaf);
 
 /* Whether what the page tables say there is about to change. */
 static inline bool tide_leaf_is_invalidating(const struct tide_leaf *leaf)
 {
-	return atomic_read(&tide_leaf_invalidations(leaf)->active);
+	const struct tide_mirror *mirror = leaf->mirror;
+
+	return atomic_read(&mirror->narrow[leaf->index % TIDE_NARROW]) ||
+	       (atomic_read(&mirror->wide.nr) && tide_leaf_in_wide(leaf));
 }
 
 /**
@@ -219,15 +233,16 @@ static inline bool tide_leaf_is_invalidating(const struct tide_leaf *leaf)
  * @leaf: the leaf that is to be filled from them; in the mirror
  * @seq: for tide_leaf_read_retry()
  *
- * Either we see an invalidation here, or it sees the leaf: it counts, has a
- * barrier, and looks for leaves.
+ * An invalidation counts itself, has a barrier, and looks for leaves.  So
+ * either we see it here, or it sees the leaf and changes its number.
  *
  * Return: false during an invalidation.
  */
-static inline bool tide_leaf_read_begin(const struct tide_leaf *leaf, int *seq)
+static inline bool tide_leaf_read_begin(const struct tide_leaf *leaf,
+					unsigned int *seq)
 {
 	smp_mb();
-	*seq = atomic_read(&tide_leaf_invalidations(leaf)->seq);
+	*seq = READ_ONCE(leaf->seq);
 	smp_rmb();
 	if (tide_leaf_is_invalidating(leaf))
 		return false;
@@ -236,14 +251,11 @@ static inline bool tide_leaf_read_begin(const struct tide_leaf *leaf, int *seq)
 	return true;
 }
 
-/*
- * Whether what was seen since may not hold any more.  Under the leaf's lock,
- * which an invalidation takes after it has counted itself.
- */
-static inline bool tide_leaf_read_retry(const struct tide_leaf *leaf, int seq)
+/* Whether what was seen since may not hold any more.  Under the leaf's lock. */
+static inline bool tide_leaf_read_retry(const struct tide_leaf *leaf,
+					unsigned int seq)
 {
-	return tide_leaf_is_invalidating(leaf) ||
-	       atomic_read(&tide_leaf_invalidations(leaf)->seq) != seq;
+	return leaf->seq != seq;
 }
 
 #endif /* TIDE_MIRROR_H */

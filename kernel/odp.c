@@ -158,14 +158,17 @@ static unsigned int leaf_count(const struct tide_leaf *leaf, unsigned int slot,
 /*
  * How many of @len bytes lie in one mapping whose faults wait for nothing but
  * memory.  A file's pages may come from a server that never answers, FUSE's
- * and userfaultfd's from a process.  The mmap lock is held.
+ * and userfaultfd's from a process.  Droppable memory for which there is none
+ * has its faults succeed without a page, and hmm_range_fault() would not come
+ * back.  The mmap lock is held.
  */
 static unsigned long prompt_bytes(struct mm_struct *mm, unsigned long va,
 				  unsigned long len)
 {
 	struct vm_area_struct *vma = vma_lookup(mm, va);
 
-	if (!vma || userfaultfd_armed(vma))
+	if (!vma || userfaultfd_armed(vma) ||
+	    vma->vm_flags & TIDE_VM_DROPPABLE)
 		return 0;
 	if (!vma_is_anonymous(vma) && !is_vm_hugetlb_page(vma) &&
 	    !(vma->vm_file && shmem_mapping(vma->vm_file->f_mapping)))
@@ -206,7 +209,7 @@ static int lock_mm(struct mm_struct *mm, bool wait)
  * Read page tables, and make pages that can be made promptly.  Shortens the
  * step to the end of the mapping in which they are made.
  */
-static int step_look(struct step *step, unsigned long *pfns)
+static int step_look(struct step *step, unsigned long *pfns, unsigned int *seq)
 {
 	struct mm_struct *mm = step->leaf->mirror->mm;
 	/*
@@ -226,6 +229,9 @@ static int step_look(struct step *step, unsigned long *pfns)
 	ret = lock_mm(mm, step->wait);
 	if (ret)
 		return ret;
+	ret = -EBUSY;
+	if (!tide_leaf_read_begin(step->leaf, seq))
+		goto out;
 	if (step->fault)
 		prompt = prompt_bytes(mm, step->start, step->end - step->start);
 	if (prompt) {
@@ -237,6 +243,7 @@ static int step_look(struct step *step, unsigned long *pfns)
 	ret = hmm_range_fault(&range);
 	if (!ret)
 		spare_shadow_stacks(mm, &range);
+out:
 	mmap_read_unlock(mm);
 	return ret;
 }
@@ -273,16 +280,13 @@ static long step_take(struct step *step)
 	unsigned int slot = tide_leaf_slot(step->start);
 	struct tide_leaf *leaf = step->leaf;
 	unsigned long pfns[STEP_PAGES];
+	unsigned int nr, made, seq;
 	unsigned long *spare;
-	unsigned int nr;
 	long ret;
-	int seq;
 
-	if (!tide_leaf_read_begin(leaf, &seq))
-		return -EBUSY;
 	/* hmm_range_fault() takes what is there for requests. */
 	memset(pfns, 0, sizeof(pfns));
-	ret = step_look(step, pfns);
+	ret = step_look(step, pfns, &seq);
 	if (ret)
 		return ret;
 	nr = (step->end - step->start) >> PAGE_SHIFT;
@@ -296,7 +300,11 @@ static long step_take(struct step *step)
 	} else {
 		if (!leaf->entries)
 			swap(leaf->entries, spare);
-		step->made += leaf_fill(leaf, slot, pfns, nr);
+		made = leaf_fill(leaf, slot, pfns, nr);
+		step->made += made;
+		/* Nobody has, but it is not for the shrinker at once. */
+		if (made)
+			WRITE_ONCE(leaf->used, true);
 		ret = leaf_count(leaf, slot, nr, need);
 	}
 	tide_leaf_unlock(leaf);

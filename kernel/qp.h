@@ -108,7 +108,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @rnr_timer: the responder's, as it came with the last RNR NAK
  * @result: what an atomic found
  * @executed: the atomic was executed, its result is not delivered yet
- * @lost: faults in a row after which the page was gone again
+ * @lost: faults in a row, of each side, after which a page was missing again
  * @pager: waits for a page that somebody has to provide, or NULL
  * @page_error: side whose memory turned out not to be there, or TIDE_SIDES
  * @stop: what is missing
@@ -136,7 +136,7 @@ struct tide_requester {
 	u8 rnr_timer;
 	u64 result;
 	bool executed;
-	unsigned int lost;
+	unsigned int lost[TIDE_SIDES];
 	struct tide_pager *pager;
 	enum tide_side_index page_error;
 	struct tide_copy_stop stop;

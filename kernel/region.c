@@ -86,6 +86,30 @@ void tide_region_put(struct tide_region *region)
 	kfree(region);
 }
 
+/*
+ * A process may have any number of regions over the same memory.  Whoever
+ * invalidates that, and may be anybody, counts for some of them only.
+ */
+#define MAX_COUNTED	32
+
+/* How many of the pages cleared are a region's. */
+static unsigned int count_cleared(const struct interval_tree_node *node,
+				  unsigned long base,
+				  const unsigned long *cleared)
+{
+	const unsigned long last = base + TIDE_LEAF_SIZE - 1;
+	unsigned int slot = tide_leaf_slot(max(node->start, base));
+	unsigned int end = tide_leaf_slot(min(node->last, last)) + 1;
+	unsigned int nr = 0;
+
+	if (end - slot == TIDE_LEAF_PAGES)
+		return bitmap_weight(cleared, TIDE_LEAF_PAGES);
+	for (slot = find_next_bit(cleared, end, slot); slot < end;
+	     slot = find_next_bit(cleared, end, slot + 1))
+		nr++;
+	return nr;
+}
+
 /**
  * tide_regions_invalidated - count what an invalidation took from regions
  * @mirror: whose
@@ -98,20 +122,16 @@ void tide_regions_invalidated(struct tide_mirror *mirror, unsigned long base,
 			      const unsigned long *cleared)
 {
 	const unsigned long last = base + TIDE_LEAF_SIZE - 1;
+	unsigned int nr, left = MAX_COUNTED;
 	struct interval_tree_node *node;
 	struct tide_region *region;
-	unsigned int slot, end, nr;
 
 	read_lock(&mirror->regions_lock);
 	for (node = interval_tree_iter_first(&mirror->regions, base, last);
-	     node; node = interval_tree_iter_next(node, base, last)) {
+	     node && left--;
+	     node = interval_tree_iter_next(node, base, last)) {
 		region = container_of(node, struct tide_region, node);
-		slot = tide_leaf_slot(max(node->start, base));
-		end = tide_leaf_slot(min(node->last, last)) + 1;
-		nr = 0;
-		for (slot = find_next_bit(cleared, end, slot); slot < end;
-		     slot = find_next_bit(cleared, end, slot + 1))
-			nr++;
+		nr = count_cleared(node, base, cleared);
 		if (!nr)
 			continue;
 		tide_region_count(region, TIDE_ODP_INVALIDATIONS, 1);

@@ -272,6 +272,11 @@ static enum tide_verdict check_local(struct tide_qp *qp, u64 length)
 	return TIDE_DONE;
 }
 
+static void forget_losses(struct tide_requester *req)
+{
+	memset(req->lost, 0, sizeof(req->lost));
+}
+
 /* Take over a work request: from the copy @wqe, its payload from @slot. */
 static enum tide_verdict load_request(struct tide_qp *qp,
 				      const struct tide_send_wqe *wqe,
@@ -284,7 +289,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 	req->begun = false;
 	req->executed = false;
 	req->done = 0;
-	req->lost = 0;
+	forget_losses(req);
 	req->page_error = TIDE_SIDES;
 	req->inline_data = NULL;
 	req->op = (struct tide_op) {
@@ -479,13 +484,13 @@ static bool req_page_in(struct tide_qp *qp)
 	struct tide_requester *req = &qp->req;
 	struct tide_fault *fault = &req->stop.fault;
 	enum tide_side_index side = req->stop.side;
-	bool pin = req->lost++ >= MAX_LOST;
+	bool pin = req->lost[side]++ >= MAX_LOST;
 	struct tide_pager *pager;
 	unsigned long ahead;
 	int ret;
 
 	/* Where invalidations win, more is more to lose. */
-	if (req->lost == 1) {
+	if (req->lost[side] == 1) {
 		ahead = tide_odp_look_around(&req->around[side], fault);
 		if (ahead)
 			tide_prefetch_ahead(fault, ahead);
@@ -510,7 +515,7 @@ static bool req_page_in(struct tide_qp *qp)
 
 static void req_progressed(struct tide_requester *req)
 {
-	req->lost = 0;
+	forget_losses(req);
 	release_holds(req);
 	stop_waiting(req);
 }
