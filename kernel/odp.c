@@ -8,6 +8,7 @@
 #include <linux/hugetlb_inline.h>
 #include <linux/ktime.h>
 #include <linux/magic.h>
+#include <linux/memcontrol.h>
 #include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/sched/signal.h>
@@ -39,6 +40,18 @@
 #define MAX_AHEAD	8U
 
 /**
+ * struct visit - being at work in an address space
+ * @mm: kept in use
+ * @memcg: its owner's, to which what is made for it is charged
+ * @previous: what else would be charged
+ */
+struct visit {
+	struct mm_struct *mm;
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *previous;
+};
+
+/**
  * struct step - looking at some page tables, all of one leaf
  * @leaf: the leaf to fill, with a reference
  * @start: address of the first page
@@ -57,6 +70,24 @@ struct step {
 	bool wait;
 	unsigned int made;
 };
+
+/* False when the process that it belonged to has gone. */
+static bool visit_begin(struct visit *visit, const struct tide_mirror *mirror)
+{
+	if (!mmget_not_zero(mirror->mm))
+		return false;
+	visit->mm = mirror->mm;
+	visit->memcg = get_mem_cgroup_from_mm(mirror->mm);
+	visit->previous = set_active_memcg(visit->memcg);
+	return true;
+}
+
+static void visit_end(struct visit *visit)
+{
+	set_active_memcg(visit->previous);
+	mem_cgroup_put(visit->memcg);
+	mmput_async(visit->mm);
+}
 
 /*
  * memfd_secret() takes its pages out of the kernel's map: they are not for us,
@@ -517,9 +548,10 @@ int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait)
 		.wait = wait,
 	};
 	u64 started = ktime_get_ns(), took;
+	struct visit visit;
 	int ret;
 
-	if (!mmget_not_zero(mm))
+	if (!visit_begin(&visit, region->mirror))
 		return -EFAULT;
 	step.leaf = tide_leaf_get(region->mirror, fault->va);
 	if (IS_ERR(step.leaf)) {
@@ -538,7 +570,7 @@ int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait)
 	trace_tide_fault(mm, fault->va, fault->len, fault->write, step.made,
 			 took, ret);
 out:
-	mmput_async(mm);
+	visit_end(&visit);
 	return ret;
 }
 
@@ -596,9 +628,10 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 	unsigned long len = fault_end(fault, fault->len) - start;
 	struct mm_struct *mm = mirror->mm;
 	u64 started = ktime_get_ns();
+	struct visit visit;
 	long nr;
 
-	if (!mmget_not_zero(mm))
+	if (!visit_begin(&visit, mirror))
 		return -EFAULT;
 	hold->va = start;
 	hold->mirror = mirror;
@@ -608,7 +641,7 @@ int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 	tide_region_count(fault->region, TIDE_ODP_FAULT_NS,
 			  ktime_get_ns() - started);
 	trace_tide_fallback(mm, start, len, fault->write, nr);
-	mmput_async(mm);
+	visit_end(&visit);
 	if (nr <= 0)
 		return nr == -ENOMEM ? -ENOMEM : -EFAULT;
 	hold->nr = nr;
@@ -765,7 +798,6 @@ static int bring_in_leaf(struct step *step, struct tide_region *region,
 long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 		       unsigned long len, enum tide_bring_in how, bool write)
 {
-	struct mm_struct *mm = region->mirror->mm;
 	const unsigned long end = PAGE_ALIGN(va + len);
 	struct step step = {
 		.start = va & PAGE_MASK,
@@ -774,11 +806,12 @@ long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 		.wait = true,
 	};
 	unsigned long leaf_end;
+	struct visit visit;
 	int ret = 0;
 
 	while (!ret && step.start < end) {
 		leaf_end = min(end, (step.start | (TIDE_LEAF_SIZE - 1)) + 1);
-		if (!mmget_not_zero(mm))
+		if (!visit_begin(&visit, region->mirror))
 			return -EFAULT;
 		step.leaf = tide_leaf_get(region->mirror, step.start);
 		ret = PTR_ERR_OR_ZERO(step.leaf);
@@ -786,7 +819,7 @@ long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 			ret = bring_in_leaf(&step, region, how, leaf_end);
 			tide_leaf_put(step.leaf);
 		}
-		mmput_async(mm);
+		visit_end(&visit);
 		step.start = leaf_end;
 	}
 	return ret ? ret : (long)step.made;
