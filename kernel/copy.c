@@ -104,12 +104,11 @@ static bool view_open(struct view *view, const struct tide_side *side,
 	if (side->kaddr)
 		return true;
 
-	mr = tide_mr_get(side->key, side->pd_id, side->addr, *len,
-			 side->rights);
+	mr = tide_mr_get(&side->access, *len);
 	if (!mr)
 		return false;
 	view->mr = mr;
-	view->va = mr->va + (side->addr - mr->iova);
+	view->va = mr->va + (side->access.addr - mr->iova);
 	if (mr->region) {
 		view_open_on_demand(view, side, len);
 	} else {

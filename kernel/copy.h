@@ -8,6 +8,7 @@
 
 #include <linux/types.h>
 
+#include "mr.h"
 #include "odp.h"
 
 /* The most that is copied while locks are held. */
@@ -18,20 +19,14 @@ enum tide_side_index { TIDE_DST, TIDE_SRC, TIDE_SIDES };
 /**
  * struct tide_side - one end of a copy
  * @kaddr: kernel memory; or NULL, and then a region:
- * @addr: I/O virtual address
- * @pd_id: the protection domain of the accessing queue pair
- * @key: the region's key
- * @rights: those the region has to give
+ * @access: what is accessed, and how
  * @hold: pages pinned for this side, which may be none
  * @leaf: where to remember the leaf that was found
  * @direct: the caller's own memory may be accessed as a program does it
  */
 struct tide_side {
 	void *kaddr;
-	u64 addr;
-	u64 pd_id;
-	u32 key;
-	int rights;
+	struct tide_access access;
 	struct tide_hold *hold;
 	struct tide_leaf_cache *leaf;
 	bool direct;

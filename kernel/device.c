@@ -280,6 +280,7 @@ static const struct ib_device_ops tide_ops = {
 	.query_qp = tide_query_qp,
 	.query_srq = tide_query_srq,
 	.reg_user_mr = tide_reg_user_mr,
+	.rereg_user_mr = tide_rereg_user_mr,
 
 	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),
 	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),

@@ -171,6 +171,7 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 	if (req->begun && !tide_resp_expects(peer, &req->op))
 		tide_req_restart(req);
 	if (!req->begun) {
+		tide_sg_rewind(&req->sg);
 		verdict = tide_resp_begin(peer, &req->op);
 		if (verdict != TIDE_DONE)
 			return verdict;

@@ -18,9 +18,12 @@
  * needs no device to find the region, and a protection domain belongs to one
  * device only.
  */
-static DEFINE_XARRAY(regions);
+static DEFINE_XARRAY_FLAGS(regions, XA_FLAGS_LOCK_BH);
 static siphash_key_t key_secret;
 static atomic_t key_counter = ATOMIC_INIT(0);
+
+/* How often a key has come to mean other memory.  Under the array's lock. */
+static u64 epoch;
 
 #define MAX_KEY_TRIES	1000
 
@@ -29,56 +32,86 @@ static u32 key_prf(const void *secret, u32 value, u32 round)
 	return siphash_2u32(value, round, secret);
 }
 
+static unsigned long key_index(u32 key)
+{
+	return key >> TIDE_KEY_TAG_BITS;
+}
+
 /* Put @mr where its key will be found; gives it the key. */
 static int mr_assign_key(struct tide_mr *mr)
 {
 	unsigned int tries = MAX_KEY_TRIES;
-	u32 key;
 	int ret;
 
 	/* Unless nearly all of the indices are taken, a few tries suffice. */
 	do {
-		key = tide_key_make(atomic_inc_return(&key_counter), key_prf,
-				    &key_secret);
-		mr->ibmr.lkey = key;
-		mr->ibmr.rkey = key;
-		ret = xa_insert(&regions, key >> TIDE_KEY_TAG_BITS, mr,
-				GFP_KERNEL);
+		mr->key = tide_key_make(atomic_inc_return(&key_counter),
+					key_prf, &key_secret);
+		ret = xa_insert_bh(&regions, key_index(mr->key), mr,
+				   GFP_KERNEL);
 	} while (ret == -EBUSY && --tries);
 	return ret == -EBUSY ? -ENOMEM : ret;
 }
 
-static bool mr_check(const struct tide_mr *mr, u32 key, u64 pd_id, u64 addr,
-		     u64 len, int rights)
+/*
+ * Put @mr where another is that has the same key.  If that means other memory
+ * now, operations under way are not to go on there: they have not seen the
+ * epoch that begins when it can be found.
+ */
+static void mr_replace(struct tide_mr *mr, bool moved)
 {
-	return mr->ibmr.lkey == key && mr->pd_id == pd_id &&
-	       !(rights & ~mr->access) &&
-	       addr >= mr->iova && len <= mr->length &&
+	xa_lock_bh(&regions);
+	if (moved)
+		mr->epoch = epoch + 1;
+	/* Needs no memory, there is something in this place. */
+	__xa_store(&regions, key_index(mr->key), mr, GFP_ATOMIC);
+	if (moved)
+		smp_store_release(&epoch, mr->epoch);
+	xa_unlock_bh(&regions);
+}
+
+/* An operation that begins now may use what can be found now. */
+u64 tide_mr_epoch(void)
+{
+	return smp_load_acquire(&epoch);
+}
+
+static bool mr_has_range(const struct tide_mr *mr, u64 addr, u64 len)
+{
+	return addr >= mr->iova && len <= mr->length &&
 	       addr - mr->iova <= mr->length - len;
 }
 
+static bool mr_check(const struct tide_mr *mr, const struct tide_access *access,
+		     u64 len)
+{
+	return mr->key == access->key && mr->pd_id == access->pd_id &&
+	       !(access->rights & ~mr->access) &&
+	       mr_has_range(mr, access->addr, len) &&
+	       mr->epoch <= access->epoch;
+}
+
 /**
- * tide_mr_get - the region behind a key, if an access to it is allowed
- * @key: lkey or rkey
- * @pd_id: the protection domain of the queue pair
- * @addr: I/O virtual address of the first byte
+ * tide_mr_get - what is behind a key, if an access to it is allowed
+ * @access: the access
  * @len: bytes
- * @rights: the rights needed, of TIDE_MR_RIGHTS; none for a local read
  *
  * Context: any.  Deregistration waits until tide_mr_put(): do not sleep
  * before that.
  *
  * Return: the region, or NULL when there is none or it does not allow this.
  */
-struct tide_mr *tide_mr_get(u32 key, u64 pd_id, u64 addr, u64 len, int rights)
+struct tide_mr *tide_mr_get(const struct tide_access *access, u64 len)
 {
 	struct tide_mr *mr;
 
 	rcu_read_lock();
-	mr = xa_load(&regions, key >> TIDE_KEY_TAG_BITS);
-	if (mr && (!mr_check(mr, key, pd_id, addr, len, rights) ||
-		   !refcount_inc_not_zero(&mr->users)))
-		mr = NULL;
+	/* What has been put away since it was found has a successor. */
+	do {
+		mr = xa_load(&regions, key_index(access->key));
+		if (mr && !mr_check(mr, access, len))
+			mr = NULL;
+	} while (mr && !refcount_inc_not_zero(&mr->users));
 	rcu_read_unlock();
 	return mr;
 }
@@ -91,14 +124,14 @@ void tide_mr_put(struct tide_mr *mr)
 }
 
 /* Whether tide_mr_get() would succeed now. */
-bool tide_mr_allows(u32 key, u64 pd_id, u64 addr, u64 len, int rights)
+bool tide_mr_allows(const struct tide_access *access, u64 len)
 {
 	struct tide_mr *mr;
 	bool ok;
 
 	rcu_read_lock();
-	mr = xa_load(&regions, key >> TIDE_KEY_TAG_BITS);
-	ok = mr && mr_check(mr, key, pd_id, addr, len, rights);
+	mr = xa_load(&regions, key_index(access->key));
+	ok = mr && mr_check(mr, access, len);
 	rcu_read_unlock();
 	return ok;
 }
@@ -126,17 +159,19 @@ int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 	int ret = 0;
 
 	rcu_read_lock();
-	mr = xa_load(&regions, key >> TIDE_KEY_TAG_BITS);
-	if (!mr || mr->ibmr.lkey != key || !refcount_inc_not_zero(&mr->users)) {
-		rcu_read_unlock();
-		return -ENOENT;
-	}
+	do {
+		mr = xa_load(&regions, key_index(key));
+		if (!mr || mr->key != key) {
+			rcu_read_unlock();
+			return -ENOENT;
+		}
+	} while (!refcount_inc_not_zero(&mr->users));
 	if (mr->pd_id != pd_id ||
 	    (write && !(mr->access & IB_ACCESS_LOCAL_WRITE)))
 		ret = -EPERM;
 	else if (!mr->region)
 		ret = -EINVAL;
-	else if (!mr_check(mr, key, pd_id, addr, len, 0))
+	else if (!mr_has_range(mr, addr, len))
 		ret = -EFAULT;
 	if (!ret) {
 		*region = tide_region_get(mr->region);
@@ -163,11 +198,11 @@ static void add_counts(const struct tide_region *region, u64 *sums)
 void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums)
 {
 	struct tide_mr *mr;
-	unsigned long key;
+	unsigned long index;
 
 	rcu_read_lock();
-	xa_for_each(&regions, key, mr)
-		if (mr->ibmr.device == ibdev && mr->region)
+	xa_for_each(&regions, index, mr)
+		if (mr->ibdev == ibdev && mr->region)
 			add_counts(mr->region, sums);
 	rcu_read_unlock();
 }
@@ -177,8 +212,7 @@ static int mr_pin(struct tide_mr *mr)
 	struct sg_page_iter iter;
 	size_t i = 0, nr;
 
-	mr->umem = tide_umem_get(mr->ibmr.device, mr->va, mr->length,
-				 mr->access);
+	mr->umem = tide_umem_get(mr->ibdev, mr->va, mr->length, mr->access);
 	if (IS_ERR(mr->umem))
 		return PTR_ERR(mr->umem);
 
@@ -221,7 +255,31 @@ static int mr_open_region(struct tide_mr *mr)
 	return PTR_ERR_OR_ZERO(mr->region);
 }
 
-static void mr_free(struct tide_mr *mr)
+static int mr_check_access(const struct tide_mr *mr)
+{
+	return mr->access & ~TIDE_MR_ACCESS ? -EOPNOTSUPP : 0;
+}
+
+/* Get hold of the memory, which is the caller's. */
+static int mr_open(struct tide_mr *mr)
+{
+	u64 end;
+	int ret;
+
+	ret = mr_check_access(mr);
+	if (ret)
+		return ret;
+	if (!mr->length || check_add_overflow(mr->va, mr->length, &end) ||
+	    check_add_overflow(mr->iova, mr->length - 1, &end))
+		return -EINVAL;
+	mr->umem = NULL;
+	mr->entries = NULL;
+	mr->region = NULL;
+	return mr->access & IB_ACCESS_ON_DEMAND ? mr_open_region(mr) :
+						  mr_pin(mr);
+}
+
+static void mr_close(struct tide_mr *mr)
 {
 	if (mr->region) {
 		tide_region_close(mr->region);
@@ -229,7 +287,48 @@ static void mr_free(struct tide_mr *mr)
 		kvfree(mr->entries);
 		ib_umem_release(mr->umem);
 	}
-	kfree_rcu(mr, rcu);
+}
+
+/* Nobody finds it any more; wait for those who have. */
+static void mr_wait_idle(struct tide_mr *mr)
+{
+	tide_mr_put(mr);
+	wait_for_completion(&mr->idle);
+}
+
+static struct tide_mr *mr_alloc(const struct tide_mr *like)
+{
+	struct tide_mr *mr = kmemdup(like, sizeof(*like), GFP_KERNEL_ACCOUNT);
+
+	if (mr) {
+		refcount_set(&mr->users, 1);
+		init_completion(&mr->idle);
+	}
+	return mr;
+}
+
+/* Make what a key is to mean, and the key. */
+static struct tide_mr *mr_create(const struct tide_mr *like)
+{
+	struct tide_mr *mr;
+	int ret;
+
+	mr = mr_alloc(like);
+	if (!mr)
+		return ERR_PTR(-ENOMEM);
+	ret = mr_open(mr);
+	if (ret)
+		goto err_mr;
+	ret = mr_assign_key(mr);
+	if (ret)
+		goto err_memory;
+	return mr;
+
+err_memory:
+	mr_close(mr);
+err_mr:
+	kfree(mr);
+	return ERR_PTR(ret);
 }
 
 struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
@@ -237,60 +336,130 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 			       TIDE_REG_USER_MR_DMAH
 			       struct ib_udata *udata)
 {
+	const struct tide_mr like = {
+		.ibdev = ibpd->device,
+		.pd_id = to_tide_pd(ibpd)->id,
+		.access = access,
+		.iova = iova,
+		.length = length,
+		.va = start,
+	};
+	struct tide_ibmr *ibmr;
 	struct tide_mr *mr;
-	u64 end;
-	int ret;
 
-	if (tide_reg_user_mr_has_dmah() || access & ~TIDE_MR_ACCESS)
+	if (tide_reg_user_mr_has_dmah())
 		return ERR_PTR(-EOPNOTSUPP);
-	if (!length || check_add_overflow(start, length, &end) ||
-	    check_add_overflow(iova, length - 1, &end))
-		return ERR_PTR(-EINVAL);
-
-	mr = kzalloc(sizeof(*mr), GFP_KERNEL_ACCOUNT);
-	if (!mr)
+	ibmr = kzalloc(sizeof(*ibmr), GFP_KERNEL_ACCOUNT);
+	if (!ibmr)
 		return ERR_PTR(-ENOMEM);
-	mr->ibmr.device = ibpd->device;
-	mr->ibmr.length = length;
-	mr->ibmr.iova = iova;
-	mr->pd_id = to_tide_pd(ibpd)->id;
-	mr->access = access;
-	mr->iova = iova;
-	mr->length = length;
-	mr->va = start;
-	refcount_set(&mr->users, 1);
-	init_completion(&mr->idle);
-
-	ret = access & IB_ACCESS_ON_DEMAND ? mr_open_region(mr) : mr_pin(mr);
-	if (ret)
-		goto err_mr;
-	ret = mr_assign_key(mr);
-	if (ret)
-		goto err_backing;
-	return &mr->ibmr;
-
-err_backing:
-	mr_free(mr);
-	return ERR_PTR(ret);
-err_mr:
-	kfree(mr);
-	return ERR_PTR(ret);
+	mr = mr_create(&like);
+	if (IS_ERR(mr)) {
+		kfree(ibmr);
+		return ERR_CAST(mr);
+	}
+	ibmr->mr = mr;
+	ibmr->ibmr.length = length;
+	ibmr->ibmr.iova = iova;
+	ibmr->ibmr.lkey = mr->key;
+	ibmr->ibmr.rkey = mr->key;
+	return &ibmr->ibmr;
 }
 
-int tide_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata)
+/* Whether the memory that @mr has is enough for other rights to it. */
+static bool mr_memory_serves(const struct tide_mr *mr, int access)
 {
-	struct tide_dev *dev = to_tide_dev(ibmr->device);
-	struct tide_mr *mr = to_tide_mr(ibmr);
+	if ((mr->access ^ access) & IB_ACCESS_ON_DEMAND)
+		return false;
+	return mr->region || mr->umem->writable || !ib_access_writable(access);
+}
+
+static bool mr_is_callers(const struct tide_mr *mr)
+{
+	return mr->region ? tide_mirror_is_current(mr->region->mirror) :
+			    mr->umem->owning_mm == current->mm;
+}
+
+/*
+ * Get hold of the memory that @old is to have now.  The same addresses are the
+ * same memory to the process only that it belongs to.
+ */
+static int mr_reopen(struct tide_mr *mr, const struct tide_mr *old, int flags)
+{
+	if (!(flags & IB_MR_REREG_TRANS) && !mr_is_callers(old))
+		return -EPERM;
+	return mr_open(mr);
+}
+
+/* Let accesses find @mr from now on, and put away what they found before. */
+static void mr_take_over(struct tide_ibmr *ibmr, struct tide_mr *mr, bool moved)
+{
+	struct tide_dev *dev = to_tide_dev(ibmr->ibmr.device);
+	struct tide_mr *old = ibmr->mr;
 
 	/* Held, so that a region counts once: here or there. */
 	mutex_lock(&dev->stats_lock);
-	xa_erase(&regions, ibmr->lkey >> TIDE_KEY_TAG_BITS);
+	mr_replace(mr, moved);
+	ibmr->mr = mr;
+	if (moved && old->region)
+		add_counts(old->region, dev->retired_odp);
+	mutex_unlock(&dev->stats_lock);
+	mr_wait_idle(old);
+	if (moved)
+		mr_close(old);
+	kfree_rcu(old, rcu);
+}
+
+/*
+ * Register a region anew.  The key stays.  After an error all is as it was:
+ * the new memory is got hold of before the old is let go.
+ */
+struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
+				 u64 length, u64 iova, int access,
+				 struct ib_pd *ibpd, struct ib_udata *udata)
+{
+	struct tide_ibmr *ibmr = to_tide_ibmr(ib_mr);
+	struct tide_mr *old = ibmr->mr, *mr;
+	bool moved;
+	int ret;
+
+	mr = mr_alloc(old);
+	if (!mr)
+		return ERR_PTR(-ENOMEM);
+	mr->pd_id = to_tide_pd(ibpd)->id;
+	if (flags & IB_MR_REREG_ACCESS)
+		mr->access = access;
+	if (flags & IB_MR_REREG_TRANS) {
+		mr->va = start;
+		mr->length = length;
+		mr->iova = iova;
+	}
+	moved = flags & IB_MR_REREG_TRANS ||
+		!mr_memory_serves(old, mr->access);
+	ret = moved ? mr_reopen(mr, old, flags) : mr_check_access(mr);
+	if (ret) {
+		kfree(mr);
+		return ERR_PTR(ret);
+	}
+	mr_take_over(ibmr, mr, moved);
+	return NULL;
+}
+
+int tide_dereg_mr(struct ib_mr *ib_mr, struct ib_udata *udata)
+{
+	struct tide_dev *dev = to_tide_dev(ib_mr->device);
+	struct tide_ibmr *ibmr = to_tide_ibmr(ib_mr);
+	struct tide_mr *mr = ibmr->mr;
+
+	/* Held, so that a region counts once: here or there. */
+	mutex_lock(&dev->stats_lock);
+	xa_erase_bh(&regions, key_index(mr->key));
 	if (mr->region)
 		add_counts(mr->region, dev->retired_odp);
 	mutex_unlock(&dev->stats_lock);
-	tide_mr_put(mr);
-	wait_for_completion(&mr->idle);
-	mr_free(mr);
+	mr_wait_idle(mr);
+	mr_close(mr);
+	kfree_rcu(mr, rcu);
+	kfree(ibmr);
 	return 0;
 }
 

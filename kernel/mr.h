@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
  * mr.h - memory regions: windows on something that holds pages.
+ *
+ * What is behind a key never changes: to register a region anew is to put
+ * something else there.  So an access sees one or the other, and whoever has
+ * put the old one away waits for the accesses to it, as deregistration does.
+ * An operation, which is many accesses, belongs to an epoch, and cannot go on
+ * in memory that the key was moved to later: it ends in error.
  */
 #ifndef TIDE_MR_H
 #define TIDE_MR_H
@@ -21,8 +27,10 @@
 			 IB_ACCESS_HUGETLB | IB_ACCESS_OPTIONAL)
 
 /**
- * struct tide_mr - a memory region
- * @ibmr: the core's part; its lkey and rkey are the key
+ * struct tide_mr - what is behind a key
+ * @ibdev: its device
+ * @key: the key
+ * @epoch: when the key came to mean this memory
  * @pd_id: the protection domain
  * @access: enum ib_access_flags
  * @iova: the address by which the region's first byte is reached
@@ -31,12 +39,14 @@
  * @umem: the pinned memory, or NULL
  * @entries: the pages of @umem, as a leaf would have them
  * @region: an on-demand region's window on its mirror, or NULL
- * @users: accesses under way, and one until deregistration
+ * @users: accesses under way, and one until it is put away
  * @idle: completed when the last of them has ended
  * @rcu: frees it
  */
 struct tide_mr {
-	struct ib_mr ibmr;
+	struct ib_device *ibdev;
+	u32 key;
+	u64 epoch;
 	u64 pd_id;
 	int access;
 	u64 iova;
@@ -50,14 +60,42 @@ struct tide_mr {
 	struct rcu_head rcu;
 };
 
-static inline struct tide_mr *to_tide_mr(struct ib_mr *ibmr)
+/**
+ * struct tide_ibmr - the core's object
+ * @ibmr: the core's part; its lkey and rkey are the key
+ * @mr: what is behind the key; whoever does not keep the core from changing
+ *	it holds the device's stats_lock
+ */
+struct tide_ibmr {
+	struct ib_mr ibmr;
+	struct tide_mr *mr;
+};
+
+static inline struct tide_ibmr *to_tide_ibmr(struct ib_mr *ibmr)
 {
-	return container_of(ibmr, struct tide_mr, ibmr);
+	return container_of(ibmr, struct tide_ibmr, ibmr);
 }
 
-struct tide_mr *tide_mr_get(u32 key, u64 pd_id, u64 addr, u64 len, int rights);
+/**
+ * struct tide_access - who wants to access memory, and how
+ * @key: lkey or rkey
+ * @rights: the rights needed, of TIDE_MR_RIGHTS; none for a local read
+ * @addr: I/O virtual address of the first byte
+ * @pd_id: the protection domain of the queue pair
+ * @epoch: of the operation: tide_mr_epoch() at its beginning
+ */
+struct tide_access {
+	u32 key;
+	int rights;
+	u64 addr;
+	u64 pd_id;
+	u64 epoch;
+};
+
+u64 tide_mr_epoch(void);
+struct tide_mr *tide_mr_get(const struct tide_access *access, u64 len);
 void tide_mr_put(struct tide_mr *mr);
-bool tide_mr_allows(u32 key, u64 pd_id, u64 addr, u64 len, int rights);
+bool tide_mr_allows(const struct tide_access *access, u64 len);
 int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 			struct tide_region **region, unsigned long *va);
 void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums);
@@ -66,6 +104,9 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 			       u64 iova, int access,
 			       TIDE_REG_USER_MR_DMAH
 			       struct ib_udata *udata);
+struct ib_mr *tide_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start,
+				 u64 length, u64 iova, int access,
+				 struct ib_pd *ibpd, struct ib_udata *udata);
 int tide_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
 void tide_mr_init(void);
 

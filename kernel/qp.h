@@ -38,12 +38,14 @@
  * @num: its elements
  * @at: the element that the next byte is in
  * @offset: of that byte in it
+ * @epoch: when the work began
  */
 struct tide_sg {
 	struct tide_sge sge[TIDE_MAX_SGE];
 	u32 num;
 	u32 at;
 	u32 offset;
+	u64 epoch;
 };
 
 /**
@@ -71,6 +73,7 @@ struct tide_recv {
  * @src_qpn: who asks
  * @responder: the responder's incarnation that has accepted it
  * @waiter: who waits should there be no shared receive
+ * @epoch: when it did
  */
 struct tide_op {
 	enum ib_wr_opcode opcode;
@@ -84,6 +87,7 @@ struct tide_op {
 	u32 src_qpn;
 	u32 responder;
 	struct tide_srq_waiter *waiter;
+	u64 epoch;
 };
 
 /* What keeps an operation from going on until a deadline. */

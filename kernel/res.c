@@ -7,6 +7,7 @@
 #include <rdma/restrack.h>
 
 #include "cq.h"
+#include "device.h"
 #include "mr.h"
 #include "qp.h"
 #include "res.h"
@@ -89,15 +90,20 @@ int tide_fill_res_cq_entry(struct sk_buff *msg, struct ib_cq *ibcq)
 
 int tide_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 {
-	struct tide_mr *mr = to_tide_mr(ibmr);
+	struct tide_dev *dev = to_tide_dev(ibmr->device);
 	struct nlattr *table = begin(msg);
+	struct tide_mr *mr;
 	int ret;
 
 	if (!table)
 		return -EMSGSIZE;
+	/* Keeps it from being registered anew. */
+	mutex_lock(&dev->stats_lock);
+	mr = to_tide_ibmr(ibmr)->mr;
 	ret = rdma_nl_put_driver_string(msg, "backing",
 					mr->region ? "on-demand" : "pinned") ?:
 	      rdma_nl_put_driver_u64_hex(msg, "iova", mr->iova) ?:
 	      rdma_nl_put_driver_u32_hex(msg, "access", mr->access);
+	mutex_unlock(&dev->stats_lock);
 	return end(msg, table, ret);
 }

@@ -40,6 +40,19 @@ static bool op_needs_resource(const struct tide_op *op)
 	       (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC);
 }
 
+/* The operation's access to the memory that it names. */
+static struct tide_access op_access(const struct tide_qp *qp,
+				    const struct tide_op *op, u32 done)
+{
+	return (struct tide_access) {
+		.key = op->rkey,
+		.rights = op_right(op),
+		.addr = op->remote_addr + done,
+		.pd_id = qp->pd_id,
+		.epoch = op->epoch,
+	};
+}
+
 static enum tide_verdict resp_nak(struct tide_qp *qp,
 				  enum tide_verdict verdict,
 				  enum ib_event_type event)
@@ -181,8 +194,10 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
 enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 {
 	int right = op_right(op);
+	struct tide_access access;
 
 	op->responder = qp->resp.incarnation;
+	op->epoch = tide_mr_epoch();
 	if (op_is_send(op))
 		return begin_send(qp, op);
 
@@ -193,8 +208,8 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	    !IS_ALIGNED(op->remote_addr, sizeof(u64)))
 		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
 	/* Where no byte is accessed, no key is checked (IBTA o9-21). */
-	if (op->length && !tide_mr_allows(op->rkey, qp->pd_id, op->remote_addr,
-					  op->length, right))
+	access = op_access(qp, op, 0);
+	if (op->length && !tide_mr_allows(&access, op->length))
 		return tide_resp_denied(qp, op);
 	return op_takes_receive(op) ? resp_take_receive(qp, op) : TIDE_DONE;
 }
@@ -226,12 +241,7 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 	if (op_is_send(op))
 		return tide_sg_side(&qp->resp.recv.sg, recv_pd_id(qp),
 				    IB_ACCESS_LOCAL_WRITE, len);
-	return (struct tide_side) {
-		.key = op->rkey,
-		.addr = op->remote_addr + done,
-		.pd_id = qp->pd_id,
-		.rights = op_right(op),
-	};
+	return (struct tide_side) { .access = op_access(qp, op, done) };
 }
 
 /* @len bytes of what tide_resp_side() showed have been moved. */

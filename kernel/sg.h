@@ -9,14 +9,20 @@
 #include "mr.h"
 #include "qp.h"
 
+static inline void tide_sg_rewind(struct tide_sg *sg)
+{
+	sg->at = 0;
+	sg->offset = 0;
+	sg->epoch = tide_mr_epoch();
+}
+
 /* Take @num elements, at most TIDE_MAX_SGE, from a queue entry. */
 static inline void tide_sg_load(struct tide_sg *sg, const void *elements,
 				u32 num)
 {
 	memcpy(sg->sge, elements, num * sizeof(sg->sge[0]));
 	sg->num = num;
-	sg->at = 0;
-	sg->offset = 0;
+	tide_sg_rewind(sg);
 }
 
 /* Take a receive from a queue entry; false if it makes no sense. */
@@ -36,12 +42,6 @@ static inline bool tide_recv_load(struct tide_recv *recv,
 	return true;
 }
 
-static inline void tide_sg_rewind(struct tide_sg *sg)
-{
-	sg->at = 0;
-	sg->offset = 0;
-}
-
 static inline u64 tide_sg_length(const struct tide_sg *sg)
 {
 	u64 length = 0;
@@ -52,6 +52,18 @@ static inline u64 tide_sg_length(const struct tide_sg *sg)
 	return length;
 }
 
+static inline struct tide_access tide_sg_access(const struct tide_sg *sg,
+						u32 i, u64 pd_id, int rights)
+{
+	return (struct tide_access) {
+		.key = sg->sge[i].lkey,
+		.rights = rights,
+		.addr = sg->sge[i].addr,
+		.pd_id = pd_id,
+		.epoch = sg->epoch,
+	};
+}
+
 /* Whether the first @length bytes may be accessed with these rights. */
 static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 				   u64 length, int rights)
@@ -59,11 +71,11 @@ static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 	u32 i;
 
 	for (i = 0; i < sg->num && length; i++) {
-		const struct tide_sge *sge = &sg->sge[i];
-		u64 piece = min_t(u64, sge->length, length);
+		struct tide_access access = tide_sg_access(sg, i, pd_id,
+							   rights);
+		u64 piece = min_t(u64, sg->sge[i].length, length);
 
-		if (piece && !tide_mr_allows(sge->lkey, pd_id, sge->addr,
-					     piece, rights))
+		if (piece && !tide_mr_allows(&access, piece))
 			return false;
 		length -= piece;
 	}
@@ -77,20 +89,16 @@ static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 static inline struct tide_side tide_sg_side(struct tide_sg *sg, u64 pd_id,
 					    int rights, u32 *len)
 {
-	const struct tide_sge *sge;
+	struct tide_side side = {};
 
 	while (sg->offset == sg->sge[sg->at].length) {
 		sg->at++;
 		sg->offset = 0;
 	}
-	sge = &sg->sge[sg->at];
-	*len = min(*len, sge->length - sg->offset);
-	return (struct tide_side) {
-		.key = sge->lkey,
-		.addr = sge->addr + sg->offset,
-		.pd_id = pd_id,
-		.rights = rights,
-	};
+	*len = min(*len, sg->sge[sg->at].length - sg->offset);
+	side.access = tide_sg_access(sg, sg->at, pd_id, rights);
+	side.access.addr += sg->offset;
+	return side;
 }
 
 /* Step over bytes that tide_sg_side() has shown. */

@@ -78,16 +78,13 @@ void tide_stats_retire(struct tide_qp *qp)
 	mutex_unlock(&dev->stats_lock);
 }
 
-/* For rdma statistic show mr: behind the prefix, it is plain there. */
-int tide_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
+/* Behind the prefix, as rdma statistic show mr has them. */
+static int put_counts(struct sk_buff *msg, const struct tide_region *region)
 {
 	const size_t prefix = strlen("odp_");
-	struct tide_region *region = to_tide_mr(ibmr)->region;
 	struct nlattr *table;
 	int i;
 
-	if (!region)
-		return 0;
 	table = nla_nest_start(msg, RDMA_NLDEV_ATTR_STAT_HWCOUNTERS);
 	if (!table)
 		return -EMSGSIZE;
@@ -103,6 +100,21 @@ int tide_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 err:
 	nla_nest_cancel(msg, table);
 	return -EMSGSIZE;
+}
+
+int tide_fill_stat_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
+{
+	struct tide_dev *dev = to_tide_dev(ibmr->device);
+	struct tide_region *region;
+	int ret = 0;
+
+	/* Keeps it from being registered anew. */
+	mutex_lock(&dev->stats_lock);
+	region = to_tide_ibmr(ibmr)->mr->region;
+	if (region)
+		ret = put_counts(msg, region);
+	mutex_unlock(&dev->stats_lock);
+	return ret;
 }
 
 /* Once, at module load. */

@@ -184,6 +184,8 @@ struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr);
 int tide_destroy_ah(struct ibv_ah *ah);
 struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 			   uint64_t hca_va, int access);
+int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,
+		  void *addr, size_t length, int access);
 int tide_dereg_mr(struct verbs_mr *vmr);
 int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 		   uint32_t flags, struct ibv_sge *sg_list, uint32_t num_sge);
