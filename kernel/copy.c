@@ -344,7 +344,7 @@ static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
 
 /**
  * tide_atomic - an atomic operation on eight bytes of a region
- * @side: where, aligned to eight bytes; not kernel memory
+ * @side: where; not kernel memory
  * @compare: compare and swap, else fetch and add
  * @compare_add: what to compare with, or to add
  * @swap: what to store if equal
@@ -352,11 +352,13 @@ static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
  * @stop: filled in on error
  *
  * The CPU's own instruction does it, so that it is coherent with the
- * process's atomics on the same word (M7).
+ * process's atomics on the same word (M7).  It has to be aligned in memory:
+ * where addresses begin at zero, theirs tells nothing of that.
  *
  * Context: as tide_copy().
  *
- * Return: 0, -EACCES or -EFAULT as tide_copy().
+ * Return: 0, -EACCES or -EFAULT as tide_copy(); -EACCES too if it is not
+ * aligned.
  */
 int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 		u64 swap, u64 *old, struct tide_copy_stop *stop)
@@ -370,6 +372,8 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 	rcu_read_lock();
 	if (!view_open(&view, side, true, &len))
 		goto out;
+	if (!IS_ALIGNED(view.va, sizeof(u64)))
+		goto out_view;
 
 	lock_leaf(view.leaf);
 	word = view_at(&view, 0, &len);
@@ -381,6 +385,7 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 		ret = -EFAULT;
 	}
 	unlock_leaf(view.leaf);
+out_view:
 	view_close(&view);
 out:
 	rcu_read_unlock();

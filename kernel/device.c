@@ -18,6 +18,7 @@
 #include "cq.h"
 #include "device.h"
 #include "mr.h"
+#include "mw.h"
 #include "prefetch.h"
 #include "qp.h"
 #include "res.h"
@@ -26,6 +27,7 @@
 #define MAX_PD		65536
 #define MAX_CQ		65536
 #define MAX_MR		(1 << 20)
+#define MAX_MW		(1 << 20)
 #define MAX_AH		65536
 #define GID_TABLE_LEN	1024
 #define DEFAULT_PKEY	0xffff
@@ -61,7 +63,9 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_qp_wr = TIDE_MAX_QP_WR;
 	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
 				 IB_DEVICE_CURR_QP_STATE_MOD |
-				 IB_DEVICE_SRQ_RESIZE;
+				 IB_DEVICE_SRQ_RESIZE |
+				 IB_DEVICE_MEM_WINDOW |
+				 IB_DEVICE_MEM_WINDOW_TYPE_2B;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->max_send_sge = TIDE_MAX_SGE;
 	attr->max_recv_sge = TIDE_MAX_SGE;
@@ -69,6 +73,7 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_cq = MAX_CQ;
 	attr->max_cqe = TIDE_MAX_CQE;
 	attr->max_mr = MAX_MR;
+	attr->max_mw = MAX_MW;
 	attr->max_pd = MAX_PD;
 	attr->max_ah = MAX_AH;
 	attr->max_srq = TIDE_MAX_SRQ;
@@ -243,6 +248,7 @@ static const struct ib_device_ops tide_ops = {
 	.add_gid = tide_add_gid,
 	.advise_mr = tide_advise_mr,
 	.alloc_hw_port_stats = tide_alloc_hw_port_stats,
+	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_ucontext = tide_alloc_ucontext,
 	.create_ah = tide_create_ah,
@@ -251,6 +257,7 @@ static const struct ib_device_ops tide_ops = {
 	.create_srq = tide_create_srq,
 	.create_user_ah = tide_create_ah,
 	.dealloc_driver = tide_dealloc_driver,
+	.dealloc_mw = tide_dealloc_mw,
 	.dealloc_pd = tide_dealloc_pd,
 	.dealloc_ucontext = tide_dealloc_ucontext,
 	.del_gid = tide_del_gid,
@@ -284,6 +291,7 @@ static const struct ib_device_ops tide_ops = {
 
 	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),
 	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),
+	INIT_RDMA_OBJ_SIZE(ib_mw, tide_mw, ibmw),
 	INIT_RDMA_OBJ_SIZE(ib_pd, tide_pd, ibpd),
 	INIT_RDMA_OBJ_SIZE(ib_qp, tide_ibqp, ibqp),
 	INIT_RDMA_OBJ_SIZE(ib_srq, tide_ibsrq, ibsrq),

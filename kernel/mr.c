@@ -38,7 +38,7 @@ static unsigned long key_index(u32 key)
 }
 
 /* Put @mr where its key will be found; gives it the key. */
-static int mr_assign_key(struct tide_mr *mr)
+int tide_mr_assign_key(struct tide_mr *mr)
 {
 	unsigned int tries = MAX_KEY_TRIES;
 	int ret;
@@ -53,21 +53,49 @@ static int mr_assign_key(struct tide_mr *mr)
 	return ret == -EBUSY ? -ENOMEM : ret;
 }
 
-/*
- * Put @mr where another is that has the same key.  If that means other memory
- * now, operations under way are not to go on there: they have not seen the
- * epoch that begins when it can be found.
- */
-static void mr_replace(struct tide_mr *mr, bool moved)
+/* Keeps everything where it is, and windows bound as they are. */
+void tide_mrs_lock(void)
+	__acquires(regions.xa_lock)
 {
 	xa_lock_bh(&regions);
+}
+
+void tide_mrs_unlock(void)
+	__releases(regions.xa_lock)
+{
+	xa_unlock_bh(&regions);
+}
+
+/* What is where @key has its place, whatever its tag; locked. */
+struct tide_mr *tide_mr_find(u32 key)
+{
+	return xa_load(&regions, key_index(key));
+}
+
+/**
+ * tide_mr_replace - let a key mean something else
+ * @mr: what it is to mean; takes the place of what has the same index
+ * @moved: that is other memory
+ *
+ * Operations under way are not to go on in other memory: they have not seen
+ * the epoch that begins when it can be found.
+ *
+ * Context: any; tide_mrs_lock() is held.
+ */
+void tide_mr_replace(struct tide_mr *mr, bool moved)
+{
 	if (moved)
 		mr->epoch = epoch + 1;
 	/* Needs no memory, there is something in this place. */
 	__xa_store(&regions, key_index(mr->key), mr, GFP_ATOMIC);
 	if (moved)
 		smp_store_release(&epoch, mr->epoch);
-	xa_unlock_bh(&regions);
+}
+
+/* Let it not be found any more; locked. */
+void tide_mr_erase(struct tide_mr *mr)
+{
+	__xa_erase(&regions, key_index(mr->key));
 }
 
 /* An operation that begins now may use what can be found now. */
@@ -76,18 +104,19 @@ u64 tide_mr_epoch(void)
 	return smp_load_acquire(&epoch);
 }
 
-static bool mr_has_range(const struct tide_mr *mr, u64 addr, u64 len)
+static bool mr_window_check(const struct tide_mr *mr,
+			    const struct tide_access *access)
 {
-	return addr >= mr->iova && len <= mr->length &&
-	       addr - mr->iova <= mr->length - len;
+	return !access->local && (!mr->qpn || mr->qpn == access->qpn);
 }
 
 static bool mr_check(const struct tide_mr *mr, const struct tide_access *access,
 		     u64 len)
 {
 	return mr->key == access->key && mr->pd_id == access->pd_id &&
-	       !(access->rights & ~mr->access) &&
-	       mr_has_range(mr, access->addr, len) &&
+	       (!mr->window || mr_window_check(mr, access)) &&
+	       !(access->rights & ~READ_ONCE(mr->access)) &&
+	       tide_mr_has_range(mr, access->addr, len) &&
 	       mr->epoch <= access->epoch;
 }
 
@@ -161,7 +190,7 @@ int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 	rcu_read_lock();
 	do {
 		mr = xa_load(&regions, key_index(key));
-		if (!mr || mr->key != key) {
+		if (!mr || mr->window || mr->key != key) {
 			rcu_read_unlock();
 			return -ENOENT;
 		}
@@ -171,7 +200,7 @@ int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 		ret = -EPERM;
 	else if (!mr->region)
 		ret = -EINVAL;
-	else if (!mr_has_range(mr, addr, len))
+	else if (!tide_mr_has_range(mr, addr, len))
 		ret = -EFAULT;
 	if (!ret) {
 		*region = tide_region_get(mr->region);
@@ -202,7 +231,7 @@ void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums)
 
 	rcu_read_lock();
 	xa_for_each(&regions, index, mr)
-		if (mr->ibdev == ibdev && mr->region)
+		if (mr->ibdev == ibdev && !mr->window && mr->region)
 			add_counts(mr->region, sums);
 	rcu_read_unlock();
 }
@@ -290,18 +319,19 @@ static void mr_close(struct tide_mr *mr)
 }
 
 /* Nobody finds it any more; wait for those who have. */
-static void mr_wait_idle(struct tide_mr *mr)
+void tide_mr_wait_idle(struct tide_mr *mr)
 {
 	tide_mr_put(mr);
 	wait_for_completion(&mr->idle);
 }
 
-static struct tide_mr *mr_alloc(const struct tide_mr *like)
+struct tide_mr *tide_mr_alloc(const struct tide_mr *like)
 {
 	struct tide_mr *mr = kmemdup(like, sizeof(*like), GFP_KERNEL_ACCOUNT);
 
 	if (mr) {
 		refcount_set(&mr->users, 1);
+		INIT_LIST_HEAD(&mr->of_qp);
 		init_completion(&mr->idle);
 	}
 	return mr;
@@ -313,13 +343,13 @@ static struct tide_mr *mr_create(const struct tide_mr *like)
 	struct tide_mr *mr;
 	int ret;
 
-	mr = mr_alloc(like);
+	mr = tide_mr_alloc(like);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
 	ret = mr_open(mr);
 	if (ret)
 		goto err_mr;
-	ret = mr_assign_key(mr);
+	ret = tide_mr_assign_key(mr);
 	if (ret)
 		goto err_memory;
 	return mr;
@@ -390,23 +420,49 @@ static int mr_reopen(struct tide_mr *mr, const struct tide_mr *old, int flags)
 	return mr_open(mr);
 }
 
-/* Let accesses find @mr from now on, and put away what they found before. */
-static void mr_take_over(struct tide_ibmr *ibmr, struct tide_mr *mr, bool moved)
+/* Replace @old by @mr, or by nothing, unless windows are bound to it. */
+static int mr_supplant(struct tide_mr *old, struct tide_mr *mr, bool moved)
+{
+	int ret = 0;
+
+	tide_mrs_lock();
+	if (old->windows)
+		ret = -EBUSY;
+	else if (mr)
+		tide_mr_replace(mr, moved);
+	else
+		tide_mr_erase(old);
+	tide_mrs_unlock();
+	return ret;
+}
+
+/*
+ * Let accesses find @mr from now on, which may be nothing, and put away what
+ * they found before: all of it, or but for the memory.
+ */
+static int mr_take_over(struct tide_ibmr *ibmr, struct tide_mr *mr, bool moved)
 {
 	struct tide_dev *dev = to_tide_dev(ibmr->ibmr.device);
 	struct tide_mr *old = ibmr->mr;
+	int ret;
 
 	/* Held, so that a region counts once: here or there. */
 	mutex_lock(&dev->stats_lock);
-	mr_replace(mr, moved);
-	ibmr->mr = mr;
-	if (moved && old->region)
-		add_counts(old->region, dev->retired_odp);
+	ret = mr_supplant(old, mr, moved);
+	if (!ret) {
+		ibmr->mr = mr;
+		if (moved && old->region)
+			add_counts(old->region, dev->retired_odp);
+	}
 	mutex_unlock(&dev->stats_lock);
-	mr_wait_idle(old);
+	if (ret)
+		return ret;
+
+	tide_mr_wait_idle(old);
 	if (moved)
 		mr_close(old);
 	kfree_rcu(old, rcu);
+	return 0;
 }
 
 /*
@@ -422,7 +478,7 @@ struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
 	bool moved;
 	int ret;
 
-	mr = mr_alloc(old);
+	mr = tide_mr_alloc(old);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
 	mr->pd_id = to_tide_pd(ibpd)->id;
@@ -436,31 +492,30 @@ struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
 	moved = flags & IB_MR_REREG_TRANS ||
 		!mr_memory_serves(old, mr->access);
 	ret = moved ? mr_reopen(mr, old, flags) : mr_check_access(mr);
-	if (ret) {
-		kfree(mr);
-		return ERR_PTR(ret);
-	}
-	mr_take_over(ibmr, mr, moved);
+	if (ret)
+		goto err_mr;
+	ret = mr_take_over(ibmr, mr, moved);
+	if (ret)
+		goto err_memory;
 	return NULL;
+
+err_memory:
+	if (moved)
+		mr_close(mr);
+err_mr:
+	kfree(mr);
+	return ERR_PTR(ret);
 }
 
 int tide_dereg_mr(struct ib_mr *ib_mr, struct ib_udata *udata)
 {
-	struct tide_dev *dev = to_tide_dev(ib_mr->device);
 	struct tide_ibmr *ibmr = to_tide_ibmr(ib_mr);
-	struct tide_mr *mr = ibmr->mr;
+	int ret;
 
-	/* Held, so that a region counts once: here or there. */
-	mutex_lock(&dev->stats_lock);
-	xa_erase_bh(&regions, key_index(mr->key));
-	if (mr->region)
-		add_counts(mr->region, dev->retired_odp);
-	mutex_unlock(&dev->stats_lock);
-	mr_wait_idle(mr);
-	mr_close(mr);
-	kfree_rcu(mr, rcu);
-	kfree(ibmr);
-	return 0;
+	ret = mr_take_over(ibmr, NULL, true);
+	if (!ret)
+		kfree(ibmr);
+	return ret;
 }
 
 /* Once, at module load. */

@@ -24,37 +24,49 @@
 
 /* What registration accepts. */
 #define TIDE_MR_ACCESS	(TIDE_MR_RIGHTS | IB_ACCESS_ON_DEMAND | \
-			 IB_ACCESS_HUGETLB | IB_ACCESS_OPTIONAL)
+			 IB_ACCESS_HUGETLB | IB_ACCESS_MW_BIND | \
+			 IB_ACCESS_OPTIONAL)
 
 /**
  * struct tide_mr - what is behind a key
- * @ibdev: its device
  * @key: the key
+ * @access: enum ib_access_flags
+ * @qpn: the only queue pair that may be accessed through; 0 is any
+ * @window: enum ib_mw_type of a memory window; 0 is a region
  * @epoch: when the key came to mean this memory
  * @pd_id: the protection domain
- * @access: enum ib_access_flags
  * @iova: the address by which the region's first byte is reached
  * @length: bytes
  * @va: the address of the first byte in the owner's address space
  * @umem: the pinned memory, or NULL
  * @entries: the pages of @umem, as a leaf would have them
  * @region: an on-demand region's window on its mirror, or NULL
+ * @ibdev: its device
+ * @windows: how many memory windows are bound to it
+ * @parent: the region that a memory window is bound to, or NULL; all the
+ *	memory that it has is its parent's
+ * @of_qp: in the list of @qpn's windows, if it is bound
  * @users: accesses under way, and one until it is put away
  * @idle: completed when the last of them has ended
  * @rcu: frees it
  */
 struct tide_mr {
-	struct ib_device *ibdev;
 	u32 key;
+	int access;
+	u32 qpn;
+	int window;
 	u64 epoch;
 	u64 pd_id;
-	int access;
 	u64 iova;
 	u64 length;
 	u64 va;
 	struct ib_umem *umem;
 	unsigned long *entries;
 	struct tide_region *region;
+	struct ib_device *ibdev;
+	unsigned int windows;
+	struct tide_mr *parent;
+	struct list_head of_qp;
 	refcount_t users;
 	struct completion idle;
 	struct rcu_head rcu;
@@ -79,6 +91,8 @@ static inline struct tide_ibmr *to_tide_ibmr(struct ib_mr *ibmr)
 /**
  * struct tide_access - who wants to access memory, and how
  * @key: lkey or rkey
+ * @local: it is an lkey, with which regions can be accessed only
+ * @qpn: the queue pair, if it is an rkey
  * @rights: the rights needed, of TIDE_MR_RIGHTS; none for a local read
  * @addr: I/O virtual address of the first byte
  * @pd_id: the protection domain of the queue pair
@@ -86,11 +100,20 @@ static inline struct tide_ibmr *to_tide_ibmr(struct ib_mr *ibmr)
  */
 struct tide_access {
 	u32 key;
+	bool local;
+	u32 qpn;
 	int rights;
 	u64 addr;
 	u64 pd_id;
 	u64 epoch;
 };
+
+static inline bool tide_mr_has_range(const struct tide_mr *mr, u64 addr,
+				     u64 len)
+{
+	return addr >= mr->iova && len <= mr->length &&
+	       addr - mr->iova <= mr->length - len;
+}
 
 u64 tide_mr_epoch(void);
 struct tide_mr *tide_mr_get(const struct tide_access *access, u64 len);
@@ -98,6 +121,14 @@ void tide_mr_put(struct tide_mr *mr);
 bool tide_mr_allows(const struct tide_access *access, u64 len);
 int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 			struct tide_region **region, unsigned long *va);
+struct tide_mr *tide_mr_alloc(const struct tide_mr *like);
+int tide_mr_assign_key(struct tide_mr *mr);
+void tide_mrs_lock(void);
+void tide_mrs_unlock(void);
+struct tide_mr *tide_mr_find(u32 key);
+void tide_mr_replace(struct tide_mr *mr, bool moved);
+void tide_mr_erase(struct tide_mr *mr);
+void tide_mr_wait_idle(struct tide_mr *mr);
 void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums);
 
 struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,

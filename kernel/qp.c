@@ -9,6 +9,7 @@
 #include "context.h"
 #include "device.h"
 #include "mr.h"
+#include "mw.h"
 #include "qp.h"
 #include "requester.h"
 #include "responder.h"
@@ -294,6 +295,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	refcount_set(&qp->ref, 1);
 	spin_lock_init(&qp->lock);
 	mutex_init(&qp->modify);
+	INIT_LIST_HEAD(&qp->windows);
 	qp->ibqp = ibqp;
 	qp->dev = dev;
 	qp->state = IB_QPS_RESET;
@@ -473,6 +475,7 @@ static int reset_qp(struct tide_qp *qp)
 	ret = tide_req_reset(qp);
 	if (ret)
 		return ret;
+	tide_mws_release(qp);
 
 	spin_lock_bh(&qp->lock);
 	qp->attr = (struct ib_qp_attr) { .cap = qp->attr.cap };
@@ -587,6 +590,7 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	tide_ring_unpublish(&qp->req.sq);
 	tide_ring_unpublish(&qp->resp.rq);
 	tide_req_shutdown(qp);
+	tide_mws_release(qp);
 	tide_qp_put(qp);
 	return 0;
 }

@@ -65,6 +65,7 @@ struct tide_recv {
  * @opcode: enum ib_wr_opcode
  * @solicited: the receiver's completion asks for an event
  * @imm_data: immediate data, for opcodes that have it
+ * @invalidate_rkey: the window to invalidate, for opcodes that do
  * @length: bytes of payload
  * @rkey: key of the remote memory
  * @remote_addr: and its address
@@ -79,6 +80,7 @@ struct tide_op {
 	enum ib_wr_opcode opcode;
 	bool solicited;
 	__be32 imm_data;
+	u32 invalidate_rkey;
 	u32 length;
 	u32 rkey;
 	u64 remote_addr;
@@ -103,6 +105,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @signaled: its work request asked for a completion
  * @wr_id: of its work request
  * @op: what the responder gets to see
+ * @bind: what a memory window is to be bound to
  * @sg: the local memory; or
  * @inline_data: the payload, in the send queue
  * @done: bytes moved so far
@@ -131,6 +134,7 @@ struct tide_requester {
 	bool signaled;
 	u64 wr_id;
 	struct tide_op op;
+	struct tide_bind bind;
 	struct tide_sg sg;
 	void *inline_data;
 	u32 done;
@@ -205,6 +209,7 @@ enum tide_counter {
  * @sgid: this side's address
  * @dgid: the other side's
  * @drain_event: SQD was asked to say when the send queue is drained
+ * @windows: memory windows bound on it; under tide_mrs_lock()
  * @req: the send side
  * @resp: the receive side
  * @counts: enum tide_counter
@@ -231,6 +236,7 @@ struct tide_qp {
 	union ib_gid sgid;
 	union ib_gid dgid;
 	bool drain_event;
+	struct list_head windows;
 	struct tide_requester req;
 	struct tide_responder resp;
 	u64 counts[TIDE_CNT_NUM];

@@ -12,6 +12,7 @@
 
 #include "local.h"
 #include "module.h"
+#include "mw.h"
 #include "pager.h"
 #include "prefetch.h"
 #include "requester.h"
@@ -48,7 +49,14 @@ static const struct {
 	[TIDE_LOCAL_PROT] = { IB_WC_LOC_PROT_ERR, TIDE_CNT_LOCAL_ERRORS },
 	[TIDE_LOCAL_LEN] = { IB_WC_LOC_LEN_ERR, TIDE_CNT_LOCAL_ERRORS },
 	[TIDE_LOCAL_QP_OP] = { IB_WC_LOC_QP_OP_ERR, TIDE_CNT_LOCAL_ERRORS },
+	[TIDE_LOCAL_BIND] = { IB_WC_MW_BIND_ERR, TIDE_CNT_LOCAL_ERRORS },
 };
+
+/* Of the queue pair's own side: its peer learns nothing of these. */
+static bool opcode_is_own(u8 opcode)
+{
+	return opcode == IB_WR_BIND_MW || opcode == IB_WR_LOCAL_INV;
+}
 
 static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
 {
@@ -62,6 +70,10 @@ static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
 		return IB_WC_COMP_SWAP;
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
 		return IB_WC_FETCH_ADD;
+	case IB_WR_BIND_MW:
+		return IB_WC_BIND_MW;
+	case IB_WR_LOCAL_INV:
+		return IB_WC_LOCAL_INV;
 	default:
 		return IB_WC_SEND;
 	}
@@ -196,7 +208,8 @@ static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
 			 qp->state == IB_QPS_ERR)) {
 		if (verdict == TIDE_DONE) {
-			tide_count(qp, TIDE_CNT_TX_MSGS, 1);
+			if (!opcode_is_own(req->op.opcode))
+				tide_count(qp, TIDE_CNT_TX_MSGS, 1);
 			req_complete(qp, IB_WC_SUCCESS);
 		} else {
 			tide_count(qp, failures[verdict].counter, 1);
@@ -231,11 +244,14 @@ static bool opcode_is_known(u8 opcode)
 	switch (opcode) {
 	case IB_WR_SEND:
 	case IB_WR_SEND_WITH_IMM:
+	case IB_WR_SEND_WITH_INV:
 	case IB_WR_RDMA_WRITE:
 	case IB_WR_RDMA_WRITE_WITH_IMM:
 	case IB_WR_RDMA_READ:
 	case IB_WR_ATOMIC_CMP_AND_SWP:
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
+	case IB_WR_BIND_MW:
+	case IB_WR_LOCAL_INV:
 		return true;
 	default:
 		return false;
@@ -296,6 +312,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		.opcode = wqe->opcode,
 		.solicited = wqe->flags & TIDE_SEND_SOLICITED,
 		.imm_data = wqe->imm_data,
+		.invalidate_rkey = wqe->invalidate_rkey,
 		.rkey = wqe->rdma.rkey,
 		.remote_addr = wqe->rdma.remote_addr,
 		.compare_add = wqe->rdma.compare_add,
@@ -306,6 +323,10 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 
 	if (!opcode_is_known(wqe->opcode))
 		return TIDE_LOCAL_QP_OP;
+	if (opcode_is_own(wqe->opcode)) {
+		req->bind = wqe->bind;
+		return TIDE_DONE;
+	}
 	if (wqe->flags & TIDE_SEND_INLINE) {
 		if (wqe->inline_length > qp->max_inline ||
 		    opcode_reads(wqe->opcode))
@@ -388,6 +409,22 @@ static bool req_next(struct tide_qp *qp)
 	return ready;
 }
 
+/* Execute an operation of the queue pair's own side. */
+static enum tide_verdict own_step(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	int ret;
+
+	if (req->op.opcode == IB_WR_BIND_MW) {
+		ret = tide_mw_bind(qp, &req->bind);
+	} else {
+		spin_lock_bh(&qp->lock);
+		ret = tide_mw_invalidate(qp, req->op.invalidate_rkey);
+		spin_unlock_bh(&qp->lock);
+	}
+	return ret ? TIDE_LOCAL_BIND : TIDE_DONE;
+}
+
 /*
  * One step of the current operation.  Whoever takes the queue pair out of
  * service sets the state first and then waits for @stepping to go.
@@ -400,7 +437,8 @@ static enum tide_verdict req_step(struct tide_qp *qp)
 	WRITE_ONCE(req->stepping, true);
 	smp_mb();
 	if (tide_qp_may_finish_sends(qp))
-		verdict = tide_local_step(qp);
+		verdict = opcode_is_own(req->op.opcode) ? own_step(qp) :
+							  tide_local_step(qp);
 	smp_store_release(&req->stepping, false);
 	return verdict;
 }

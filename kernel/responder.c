@@ -3,12 +3,14 @@
  * responder.c - executing operations that arrive at a queue pair, by the
  * rules of IBTA 9.7 (reliable service) and 9.9 (errors).
  */
+#include "mw.h"
 #include "responder.h"
 #include "sg.h"
 
 static bool op_is_send(const struct tide_op *op)
 {
-	return op->opcode == IB_WR_SEND || op->opcode == IB_WR_SEND_WITH_IMM;
+	return op->opcode == IB_WR_SEND || op->opcode == IB_WR_SEND_WITH_IMM ||
+	       op->opcode == IB_WR_SEND_WITH_INV;
 }
 
 static bool op_takes_receive(const struct tide_op *op)
@@ -46,6 +48,7 @@ static struct tide_access op_access(const struct tide_qp *qp,
 {
 	return (struct tide_access) {
 		.key = op->rkey,
+		.qpn = qp->qpn,
 		.rights = op_right(op),
 		.addr = op->remote_addr + done,
 		.pd_id = qp->pd_id,
@@ -66,19 +69,23 @@ static enum tide_verdict resp_nak(struct tide_qp *qp,
 static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 			  enum ib_wc_status status)
 {
-	bool with_imm = op->opcode != IB_WR_SEND;
 	struct tide_cqe cqe = {
 		.wr_id = qp->resp.recv.wr_id,
 		.status = status,
 		.opcode = op_is_send(op) ? IB_WC_RECV :
 					   IB_WC_RECV_RDMA_WITH_IMM,
-		.flags = with_imm ? TIDE_CQE_WITH_IMM : 0,
-		.imm_data = with_imm ? op->imm_data : 0,
 		.byte_len = op->length,
 		.src_qp = op->src_qpn,
 		.consumer = qp->resp.recv.entry,
 	};
 
+	if (op->opcode == IB_WR_SEND_WITH_INV) {
+		cqe.flags = TIDE_CQE_WITH_INV;
+		cqe.invalidated_rkey = op->invalidate_rkey;
+	} else if (op->opcode != IB_WR_SEND) {
+		cqe.flags = TIDE_CQE_WITH_IMM;
+		cqe.imm_data = op->imm_data;
+	}
 	qp->resp.receiving = false;
 	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, op->solicited);
 }
@@ -180,6 +187,10 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
 			     IB_ACCESS_LOCAL_WRITE))
 		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
 					 TIDE_NAK_OP);
+	if (op->opcode == IB_WR_SEND_WITH_INV &&
+	    !tide_mw_may_invalidate(qp, op->invalidate_rkey))
+		return resp_fail_receive(qp, op, IB_WC_REM_INV_REQ_ERR,
+					 TIDE_NAK_ACCESS);
 	return TIDE_DONE;
 }
 
@@ -278,8 +289,12 @@ enum tide_verdict tide_resp_denied(struct tide_qp *qp,
 enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 				   const struct tide_op *op)
 {
-	if (op_takes_receive(op))
+	if (op_takes_receive(op)) {
+		/* If it has been deallocated meanwhile, that will do too. */
+		if (op->opcode == IB_WR_SEND_WITH_INV)
+			tide_mw_invalidate(qp, op->invalidate_rkey);
 		resp_complete(qp, op, IB_WC_SUCCESS);
+	}
 	tide_count(qp, TIDE_CNT_RX_MSGS, 1);
 	return TIDE_DONE;
 }

@@ -26,6 +26,7 @@
  * @TIDE_LOCAL_PROT: a local key does not allow it
  * @TIDE_LOCAL_LEN: the local buffers do not fit the operation
  * @TIDE_LOCAL_QP_OP: the work request makes no sense
+ * @TIDE_LOCAL_BIND: a memory window cannot be bound or invalidated like this
  */
 enum tide_verdict {
 	TIDE_DONE,
@@ -39,6 +40,7 @@ enum tide_verdict {
 	TIDE_LOCAL_PROT,
 	TIDE_LOCAL_LEN,
 	TIDE_LOCAL_QP_OP,
+	TIDE_LOCAL_BIND,
 };
 
 enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op);

@@ -57,6 +57,7 @@ static inline struct tide_access tide_sg_access(const struct tide_sg *sg,
 {
 	return (struct tide_access) {
 		.key = sg->sge[i].lkey,
+		.local = true,
 		.rights = rights,
 		.addr = sg->sge[i].addr,
 		.pd_id = pd_id,

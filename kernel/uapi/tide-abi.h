@@ -156,6 +156,19 @@ enum tide_send_flags {
 };
 
 /*
+ * What a memory window is to be bound to.  The new key may differ from the old
+ * one in the low eight bits only.
+ */
+struct tide_bind {
+	__aligned_u64 addr;
+	__aligned_u64 length;		/* 0: to nothing */
+	__u32 mr_lkey;
+	__u32 mw_rkey;			/* the key until now */
+	__u32 rkey;			/* the key from now on */
+	__u32 access;			/* enum ibv_access_flags */
+};
+
+/*
  * An entry of a work queue is the process's again when the completion for it
  * has been polled, or, if there is none, when consumer has passed it.  The
  * kernel sets TIDE_SEND_SIGNALED in send entries that complete unasked, with
@@ -182,6 +195,7 @@ struct tide_send_wqe {
 			__aligned_u64 compare_add;
 			__aligned_u64 swap;
 		} rdma;			/* atomics too */
+		struct tide_bind bind;
 		__u8 transport[32];
 	};
 	__u32 inline_length;
@@ -263,6 +277,12 @@ TIDE_ABI_LAYOUT(tide_ring_head, consumer, 64);
 TIDE_ABI_LAYOUT(tide_ring_head, wake, 128);
 TIDE_ABI_LAYOUT(tide_ring_head, arm, 192);
 TIDE_ABI_SIZE(tide_sge, 16);
+TIDE_ABI_SIZE(tide_bind, 32);
+TIDE_ABI_LAYOUT(tide_bind, length, 8);
+TIDE_ABI_LAYOUT(tide_bind, mr_lkey, 16);
+TIDE_ABI_LAYOUT(tide_bind, mw_rkey, 20);
+TIDE_ABI_LAYOUT(tide_bind, rkey, 24);
+TIDE_ABI_LAYOUT(tide_bind, access, 28);
 TIDE_ABI_SIZE(tide_send_wqe, 64);
 TIDE_ABI_LAYOUT(tide_send_wqe, opcode, 8);
 TIDE_ABI_LAYOUT(tide_send_wqe, imm_data, 12);
@@ -270,6 +290,7 @@ TIDE_ABI_LAYOUT(tide_send_wqe, rdma.remote_addr, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.rkey, 24);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.compare_add, 32);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.swap, 40);
+TIDE_ABI_LAYOUT(tide_send_wqe, bind, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, inline_length, 48);
 TIDE_ABI_SIZE(tide_recv_wqe, 16);
 TIDE_ABI_LAYOUT(tide_recv_wqe, num_sge, 8);

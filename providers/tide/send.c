@@ -21,16 +21,23 @@ static_assert(OP(IBV_WR_SEND_WITH_IMM) ==
 static_assert(OP(IBV_WR_ATOMIC_FETCH_AND_ADD) ==
 		      (uint64_t)IBV_QP_EX_WITH_ATOMIC_FETCH_AND_ADD,
 	      "opcode and flag");
+static_assert(OP(IBV_WR_SEND_WITH_INV) ==
+		      (uint64_t)IBV_QP_EX_WITH_SEND_WITH_INV,
+	      "opcode and flag");
 
 static const uint64_t inline_ops = OP(IBV_WR_SEND) | OP(IBV_WR_SEND_WITH_IMM) |
+				   OP(IBV_WR_SEND_WITH_INV) |
 				   OP(IBV_WR_RDMA_WRITE) |
 				   OP(IBV_WR_RDMA_WRITE_WITH_IMM);
+
+/* What moves no data. */
+static const uint64_t own_ops = OP(IBV_WR_BIND_MW) | OP(IBV_WR_LOCAL_INV);
 
 uint64_t tide_supported_send_ops(enum ibv_qp_type type)
 {
 	switch (type) {
 	case IBV_QPT_RC:
-		return inline_ops | OP(IBV_WR_RDMA_READ) |
+		return inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
 		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
 		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
 	default:
@@ -128,6 +135,23 @@ static void set_operands(struct tide_qp *qp, uint64_t compare_add,
 	qp->wqe->rdma.swap = swap;
 }
 
+static int set_bind(struct tide_qp *qp, const struct ibv_mw *mw, uint32_t rkey,
+		    const struct ibv_mw_bind_info *info)
+{
+	if (!info->mr && info->length)
+		return EINVAL;
+
+	qp->wqe->bind = (struct tide_bind){
+		.addr = info->addr,
+		.length = info->length,
+		.mr_lkey = info->mr ? info->mr->lkey : 0,
+		.mw_rkey = mw->rkey,
+		.rkey = rkey,
+		.access = info->mw_access_flags,
+	};
+	return 0;
+}
+
 static int set_sges(struct tide_qp *qp, size_t num_sge,
 		    const struct ibv_sge *sges)
 {
@@ -178,6 +202,13 @@ static int set_inline_sges(struct tide_qp *qp, size_t num_sge,
 	return err;
 }
 
+static int set_payload(struct tide_qp *qp, const struct ibv_send_wr *wr)
+{
+	if (wr->send_flags & IBV_SEND_INLINE)
+		return set_inline_sges(qp, wr->num_sge, wr->sg_list);
+	return set_sges(qp, wr->num_sge, wr->sg_list);
+}
+
 static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
 {
 	int err;
@@ -199,14 +230,18 @@ static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
 		set_remote(qp, wr->wr.atomic.remote_addr, wr->wr.atomic.rkey);
 		set_operands(qp, wr->wr.atomic.compare_add, wr->wr.atomic.swap);
 		break;
+	case IBV_WR_BIND_MW:
+		if (wr->bind_mw.mw->type != IBV_MW_TYPE_2)
+			return EINVAL;
+		err = set_bind(qp, wr->bind_mw.mw, wr->bind_mw.rkey,
+			       &wr->bind_mw.bind_info);
+		break;
 	default:
 		break;
 	}
 
-	if (wr->send_flags & IBV_SEND_INLINE)
-		err = set_inline_sges(qp, wr->num_sge, wr->sg_list);
-	else
-		err = set_sges(qp, wr->num_sge, wr->sg_list);
+	if (!(own_ops & OP(wr->opcode)))
+		err = set_payload(qp, wr);
 	if (err)
 		return err;
 
@@ -234,6 +269,33 @@ int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
 		*bad_wr = wr;
 	if (ret)
 		*bad_wr = first;
+	return ret ? ret : err;
+}
+
+/* ibv_bind_mw(), for windows of type 1; the next tag makes the next key */
+
+int tide_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
+		 struct ibv_mw_bind *bind)
+{
+	struct tide_qp *qp = to_tide_qp(ibqp);
+	uint32_t rkey = ibv_inc_rkey(mw->rkey);
+	int err, ret;
+
+	if (bind->bind_info.mw_access_flags & IBV_ACCESS_ZERO_BASED)
+		return EINVAL;
+
+	begin_list(qp);
+	err = qp->list_error;
+	if (!err)
+		err = start_wqe(qp, bind->wr_id, IBV_WR_BIND_MW,
+				bind->send_flags);
+	if (!err)
+		err = set_bind(qp, mw, rkey, &bind->bind_info);
+	if (!err) {
+		qp->sq.ring.index++;
+		mw->rkey = rkey;
+	}
+	ret = end_list(qp);
 	return ret ? ret : err;
 }
 
@@ -293,6 +355,28 @@ static void wr_send_imm(struct ibv_qp_ex *qpx, __be32 imm_data)
 {
 	if (wr_build(qpx, IBV_WR_SEND_WITH_IMM))
 		to_tide_qp_ex(qpx)->wqe->imm_data = imm_data;
+}
+
+static void wr_send_inv(struct ibv_qp_ex *qpx, uint32_t invalidate_rkey)
+{
+	if (wr_build(qpx, IBV_WR_SEND_WITH_INV))
+		to_tide_qp_ex(qpx)->wqe->invalidate_rkey = invalidate_rkey;
+}
+
+static void wr_local_inv(struct ibv_qp_ex *qpx, uint32_t invalidate_rkey)
+{
+	if (wr_build(qpx, IBV_WR_LOCAL_INV))
+		to_tide_qp_ex(qpx)->wqe->invalidate_rkey = invalidate_rkey;
+}
+
+static void wr_bind_mw(struct ibv_qp_ex *qpx, struct ibv_mw *mw, uint32_t rkey,
+		       const struct ibv_mw_bind_info *info)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (wr_build(qpx, IBV_WR_BIND_MW))
+		qp->list_error = mw->type == IBV_MW_TYPE_2 ?
+				 set_bind(qp, mw, rkey, info) : EINVAL;
 }
 
 static void wr_rdma_write(struct ibv_qp_ex *qpx, uint32_t rkey,
@@ -391,6 +475,9 @@ void tide_set_wr_ops(struct ibv_qp_ex *qpx)
 
 	qpx->wr_send = wr_send;
 	qpx->wr_send_imm = wr_send_imm;
+	qpx->wr_send_inv = wr_send_inv;
+	qpx->wr_bind_mw = wr_bind_mw;
+	qpx->wr_local_inv = wr_local_inv;
 	qpx->wr_rdma_write = wr_rdma_write;
 	qpx->wr_rdma_write_imm = wr_rdma_write_imm;
 	qpx->wr_rdma_read = wr_rdma_read;

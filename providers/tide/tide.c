@@ -19,12 +19,15 @@ static void tide_free_context(struct ibv_context *context)
 
 static const struct verbs_context_ops tide_context_ops = {
 	.advise_mr = tide_advise_mr,
+	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
+	.bind_mw = tide_bind_mw,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
 	.create_qp_ex = tide_create_qp_ex,
 	.create_srq = tide_create_srq,
+	.dealloc_mw = tide_dealloc_mw,
 	.dealloc_pd = tide_dealloc_pd,
 	.dereg_mr = tide_dereg_mr,
 	.destroy_ah = tide_destroy_ah,

@@ -172,7 +172,7 @@ static inline int tide_doorbell(struct tide_context *ctx, unsigned long which,
 								       0;
 }
 
-/* verbs.c: device, protection domains, memory regions */
+/* verbs.c: device, protection domains, memory regions and windows */
 int tide_query_device_ex(struct ibv_context *context,
 			 const struct ibv_query_device_ex_input *input,
 			 struct ibv_device_attr_ex *attr, size_t attr_size);
@@ -187,6 +187,8 @@ struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,
 		  void *addr, size_t length, int access);
 int tide_dereg_mr(struct verbs_mr *vmr);
+struct ibv_mw *tide_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type);
+int tide_dealloc_mw(struct ibv_mw *mw);
 int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 		   uint32_t flags, struct ibv_sge *sg_list, uint32_t num_sge);
 
@@ -214,6 +216,8 @@ uint64_t tide_supported_send_ops(enum ibv_qp_type type);
 void tide_set_wr_ops(struct ibv_qp_ex *qpx);
 int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
 		   struct ibv_send_wr **bad_wr);
+int tide_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
+		 struct ibv_mw_bind *bind);
 
 /* srq.c: shared receive queues */
 struct ibv_srq *tide_create_srq(struct ibv_pd *pd,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
  * What needs nothing but a command to the kernel: queries, protection
- * domains, address handles, memory regions.
+ * domains, address handles, memory regions and windows.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -138,6 +138,37 @@ int tide_dereg_mr(struct verbs_mr *vmr)
 		return ret;
 
 	free(vmr);
+	return 0;
+}
+
+struct ibv_mw *tide_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type)
+{
+	struct ib_uverbs_alloc_mw_resp resp;
+	struct ibv_alloc_mw cmd;
+	struct ibv_mw *mw;
+
+	mw = calloc(1, sizeof(*mw));
+	if (!mw)
+		return NULL;
+
+	if (ibv_cmd_alloc_mw(pd, type, mw, &cmd, sizeof(cmd), &resp,
+			     sizeof(resp))) {
+		free(mw);
+		return NULL;
+	}
+
+	return mw;
+}
+
+int tide_dealloc_mw(struct ibv_mw *mw)
+{
+	int ret;
+
+	ret = ibv_cmd_dealloc_mw(mw);
+	if (ret)
+		return ret;
+
+	free(mw);
 	return 0;
 }
 

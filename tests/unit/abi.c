@@ -40,6 +40,11 @@ int main(void)
 	   IB_UVERBS_WR_ATOMIC_CMP_AND_SWP == (int)IBV_WR_ATOMIC_CMP_AND_SWP &&
 	   IB_UVERBS_WR_ATOMIC_FETCH_AND_ADD ==
 	   (int)IBV_WR_ATOMIC_FETCH_AND_ADD &&
+	   IB_UVERBS_WR_LOCAL_INV == (int)IBV_WR_LOCAL_INV &&
+	   IB_UVERBS_WR_BIND_MW == (int)IBV_WR_BIND_MW &&
+	   IB_UVERBS_WR_SEND_WITH_INV == (int)IBV_WR_SEND_WITH_INV &&
+	   IB_UVERBS_WC_BIND_MW == (int)IBV_WC_BIND_MW &&
+	   IB_UVERBS_WC_LOCAL_INV == (int)IBV_WC_LOCAL_INV &&
 	   IB_UVERBS_WC_RDMA_READ == (int)IBV_WC_RDMA_READ,
 	   "the kernel's opcodes are those of libibverbs");
 	ok(is_power_of_two(sizeof(struct tide_send_wqe)) &&
