@@ -17,6 +17,7 @@
 #include "context.h"
 #include "cq.h"
 #include "device.h"
+#include "mapped.h"
 #include "mr.h"
 #include "mw.h"
 #include "prefetch.h"
@@ -276,8 +277,8 @@ static const struct ib_device_ops tide_ops = {
 	.get_hw_stats = tide_get_hw_stats,
 	.get_link_layer = tide_get_link_layer,
 	.get_port_immutable = tide_get_port_immutable,
-	.mmap = tide_ring_mmap,
-	.mmap_free = tide_ring_mmap_free,
+	.mmap = tide_mapped_mmap,
+	.mmap_free = tide_mapped_mmap_free,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
 	.query_ah = tide_query_ah,

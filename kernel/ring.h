@@ -10,7 +10,6 @@
 #ifndef TIDE_RING_H
 #define TIDE_RING_H
 
-#include <linux/kref.h>
 #include <rdma/ib_verbs.h>
 
 #include "uapi/tide-abi.h"
@@ -24,7 +23,7 @@
  * @stride: bytes from one entry to the next
  */
 struct tide_ring {
-	struct tide_ring_mem *mem;
+	struct tide_mapped *mem;
 	struct tide_ring_head *head;
 	u32 index;
 	u32 mask;
@@ -36,8 +35,6 @@ void tide_ring_destroy(struct tide_ring *ring);
 int tide_ring_publish(struct tide_ring *ring, struct ib_ucontext *ucontext,
 		      struct tide_abi_ring *abi);
 void tide_ring_unpublish(struct tide_ring *ring);
-int tide_ring_mmap(struct ib_ucontext *ucontext, struct vm_area_struct *vma);
-void tide_ring_mmap_free(struct rdma_user_mmap_entry *entry);
 
 static inline void *tide_ring_entry(const struct tide_ring *ring, u32 index)
 {
