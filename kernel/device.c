@@ -17,6 +17,7 @@
 #include "context.h"
 #include "cq.h"
 #include "device.h"
+#include "dm.h"
 #include "mapped.h"
 #include "mr.h"
 #include "mw.h"
@@ -75,6 +76,7 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_cqe = TIDE_MAX_CQE;
 	attr->max_mr = MAX_MR;
 	attr->max_mw = MAX_MW;
+	attr->max_dm_size = TIDE_MAX_DM;
 	attr->max_pd = MAX_PD;
 	attr->max_ah = MAX_AH;
 	attr->max_srq = TIDE_MAX_SRQ;
@@ -248,6 +250,7 @@ static const struct ib_device_ops tide_ops = {
 
 	.add_gid = tide_add_gid,
 	.advise_mr = tide_advise_mr,
+	.alloc_dm = tide_alloc_dm,
 	.alloc_hw_port_stats = tide_alloc_hw_port_stats,
 	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
@@ -257,6 +260,7 @@ static const struct ib_device_ops tide_ops = {
 	.create_qp = tide_create_qp,
 	.create_srq = tide_create_srq,
 	.create_user_ah = tide_create_ah,
+	.dealloc_dm = tide_dealloc_dm,
 	.dealloc_driver = tide_dealloc_driver,
 	.dealloc_mw = tide_dealloc_mw,
 	.dealloc_pd = tide_dealloc_pd,
@@ -287,6 +291,7 @@ static const struct ib_device_ops tide_ops = {
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
 	.query_srq = tide_query_srq,
+	.reg_dm_mr = tide_reg_dm_mr,
 	.reg_user_mr = tide_reg_user_mr,
 	.rereg_user_mr = tide_rereg_user_mr,
 
@@ -374,6 +379,7 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	}
 	/* From here on ib_dealloc_device() undoes the rest. */
 	ib_set_device_ops(&dev->ibdev, &tide_ops);
+	dev->ibdev.driver_def = tide_dm_defs;
 	list_add(&dev->node, &devices);
 	return dev;
 }

@@ -337,26 +337,32 @@ struct tide_mr *tide_mr_alloc(const struct tide_mr *like)
 	return mr;
 }
 
-/* Make what a key is to mean, and the key. */
-static struct tide_mr *mr_create(const struct tide_mr *like)
+/**
+ * tide_mr_register - give a region a key, and to the core
+ * @mr: the region, with its memory; put away on error
+ */
+struct ib_mr *tide_mr_register(struct tide_mr *mr)
 {
-	struct tide_mr *mr;
-	int ret;
+	struct tide_ibmr *ibmr;
+	int ret = -ENOMEM;
 
-	mr = tide_mr_alloc(like);
-	if (!mr)
-		return ERR_PTR(-ENOMEM);
-	ret = mr_open(mr);
-	if (ret)
+	ibmr = kzalloc(sizeof(*ibmr), GFP_KERNEL_ACCOUNT);
+	if (!ibmr)
 		goto err_mr;
 	ret = tide_mr_assign_key(mr);
 	if (ret)
-		goto err_memory;
-	return mr;
+		goto err_ibmr;
+	ibmr->mr = mr;
+	ibmr->ibmr.lkey = mr->key;
+	ibmr->ibmr.rkey = mr->key;
+	ibmr->ibmr.length = mr->length;
+	ibmr->ibmr.iova = mr->iova;
+	return &ibmr->ibmr;
 
-err_memory:
-	mr_close(mr);
+err_ibmr:
+	kfree(ibmr);
 err_mr:
+	mr_close(mr);
 	kfree(mr);
 	return ERR_PTR(ret);
 }
@@ -374,25 +380,25 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 		.length = length,
 		.va = start,
 	};
-	struct tide_ibmr *ibmr;
+	struct ib_mr *ibmr;
 	struct tide_mr *mr;
+	int ret;
 
 	if (tide_reg_user_mr_has_dmah())
 		return ERR_PTR(-EOPNOTSUPP);
-	ibmr = kzalloc(sizeof(*ibmr), GFP_KERNEL_ACCOUNT);
-	if (!ibmr)
+	mr = tide_mr_alloc(&like);
+	if (!mr)
 		return ERR_PTR(-ENOMEM);
-	mr = mr_create(&like);
-	if (IS_ERR(mr)) {
-		kfree(ibmr);
-		return ERR_CAST(mr);
+	ret = mr_open(mr);
+	if (ret) {
+		kfree(mr);
+		return ERR_PTR(ret);
 	}
-	ibmr->mr = mr;
-	ibmr->ibmr.length = length;
-	ibmr->ibmr.iova = iova;
-	ibmr->ibmr.lkey = mr->key;
-	ibmr->ibmr.rkey = mr->key;
-	return &ibmr->ibmr;
+	ibmr = tide_mr_register(mr);
+	/* As it was asked for, implicit ones too. */
+	if (!IS_ERR(ibmr))
+		ibmr->length = length;
+	return ibmr;
 }
 
 /* Whether the memory that @mr has is enough for other rights to it. */

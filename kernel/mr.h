@@ -37,9 +37,10 @@
  * @pd_id: the protection domain
  * @iova: the address by which the region's first byte is reached
  * @length: bytes
- * @va: the address of the first byte in the owner's address space
+ * @va: the address of the first byte in the owner's address space, or in
+ *	device memory
  * @umem: the pinned memory, or NULL
- * @entries: the pages of @umem, as a leaf would have them
+ * @entries: the pages of @umem, or of device memory, as a leaf would have them
  * @region: an on-demand region's window on its mirror, or NULL
  * @ibdev: its device
  * @windows: how many memory windows are bound to it
@@ -123,6 +124,7 @@ int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 			struct tide_region **region, unsigned long *va);
 struct tide_mr *tide_mr_alloc(const struct tide_mr *like);
 int tide_mr_assign_key(struct tide_mr *mr);
+struct ib_mr *tide_mr_register(struct tide_mr *mr);
 void tide_mrs_lock(void);
 void tide_mrs_unlock(void);
 struct tide_mr *tide_mr_find(u32 key);

@@ -88,6 +88,13 @@ int tide_fill_res_cq_entry(struct sk_buff *msg, struct ib_cq *ibcq)
 	return end(msg, table, ret);
 }
 
+static const char *backing(const struct tide_mr *mr)
+{
+	if (mr->region)
+		return "on-demand";
+	return mr->umem ? "pinned" : "device";
+}
+
 int tide_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 {
 	struct tide_dev *dev = to_tide_dev(ibmr->device);
@@ -100,8 +107,7 @@ int tide_fill_res_mr_entry(struct sk_buff *msg, struct ib_mr *ibmr)
 	/* Keeps it from being registered anew. */
 	mutex_lock(&dev->stats_lock);
 	mr = to_tide_ibmr(ibmr)->mr;
-	ret = rdma_nl_put_driver_string(msg, "backing",
-					mr->region ? "on-demand" : "pinned") ?:
+	ret = rdma_nl_put_driver_string(msg, "backing", backing(mr)) ?:
 	      rdma_nl_put_driver_u64_hex(msg, "iova", mr->iova) ?:
 	      rdma_nl_put_driver_u32_hex(msg, "access", mr->access);
 	mutex_unlock(&dev->stats_lock);

@@ -19,6 +19,7 @@
 #define TIDE_ABI_H
 
 #include <linux/types.h>
+#include <rdma/ib_user_ioctl_cmds.h>
 #ifdef __KERNEL__
 #include <linux/build_bug.h>
 #include <linux/stddef.h>
@@ -106,6 +107,16 @@ struct tide_abi_create_srq_resp {
  */
 struct tide_abi_modify_srq {
 	__aligned_u64 ring;
+};
+
+/* An attribute of UVERBS_METHOD_DM_ALLOC: where to map the memory. */
+enum tide_attr {
+	TIDE_ATTR_ALLOC_DM_RESP = 1U << UVERBS_ID_NS_SHIFT,
+};
+
+struct tide_abi_alloc_dm_resp {
+	__aligned_u64 mmap_offset;	/* for mmap() on the command fd */
+	__aligned_u64 mmap_size;	/* bytes */
 };
 
 /*
@@ -272,6 +283,8 @@ TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, rq, 32);
 TIDE_ABI_SIZE(tide_abi_create_srq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_srq_resp, ring, 8);
 TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
+TIDE_ABI_SIZE(tide_abi_alloc_dm_resp, 16);
+TIDE_ABI_LAYOUT(tide_abi_alloc_dm_resp, mmap_size, 8);
 TIDE_ABI_SIZE(tide_ring_head, TIDE_RING_ENTRIES);
 TIDE_ABI_LAYOUT(tide_ring_head, consumer, 64);
 TIDE_ABI_LAYOUT(tide_ring_head, wake, 128);

@@ -19,6 +19,7 @@ static void tide_free_context(struct ibv_context *context)
 
 static const struct verbs_context_ops tide_context_ops = {
 	.advise_mr = tide_advise_mr,
+	.alloc_dm = tide_alloc_dm,
 	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
 	.bind_mw = tide_bind_mw,
@@ -35,6 +36,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.destroy_qp = tide_destroy_qp,
 	.destroy_srq = tide_destroy_srq,
 	.free_context = tide_free_context,
+	.free_dm = tide_free_dm,
 	.get_srq_num = tide_get_srq_num,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
@@ -46,6 +48,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
 	.query_srq = tide_query_srq,
+	.reg_dm_mr = tide_reg_dm_mr,
 	.reg_mr = tide_reg_mr,
 	.req_notify_cq = tide_req_notify_cq,
 	.rereg_mr = tide_rereg_mr,

@@ -122,6 +122,14 @@ struct tide_qp {
 	struct tide_send_wqe *wqe;
 };
 
+/* @memory is page-aligned, and longer than @length to the end of its page. */
+struct tide_dm {
+	struct verbs_dm vdm;
+	char *memory;
+	size_t length;
+	size_t map_size;
+};
+
 static inline struct tide_context *to_tide_context(struct ibv_context *context)
 {
 	return container_of(context, struct tide_context, vctx.context);
@@ -140,6 +148,11 @@ static inline struct tide_srq *to_tide_srq(struct ibv_srq *srq)
 static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
 {
 	return container_of(qp, struct tide_qp, vqp.qp);
+}
+
+static inline struct tide_dm *to_tide_dm(struct ibv_dm *dm)
+{
+	return container_of(dm, struct tide_dm, vdm.dm);
 }
 
 static inline struct tide_qp **tide_qp_place(struct tide_context *ctx,
@@ -191,6 +204,14 @@ struct ibv_mw *tide_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type);
 int tide_dealloc_mw(struct ibv_mw *mw);
 int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 		   uint32_t flags, struct ibv_sge *sg_list, uint32_t num_sge);
+
+/* dm.c: device memory */
+struct ibv_dm *tide_alloc_dm(struct ibv_context *context,
+			     struct ibv_alloc_dm_attr *attr);
+int tide_free_dm(struct ibv_dm *ibdm);
+struct ibv_mr *tide_reg_dm_mr(struct ibv_pd *pd, struct ibv_dm *ibdm,
+			      uint64_t offset, size_t length,
+			      unsigned int access);
 
 /* cq.c: completion queues */
 struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
