@@ -227,6 +227,21 @@ static inline long own_poll_recv(const long *arg)
 	return wait_wc(own.rcq, &wc, SOON_MS) ? (long)wc.status : -1;
 }
 
+/* What it has pinned, in KiB. */
+static inline long own_locked_kb(const long *arg)
+{
+	char line[100];
+	long kb = -1;
+	FILE *file = fopen("/proc/self/status", "r");
+
+	(void)arg;
+	must(file);
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, "VmPin: %ld", &kb);
+	fclose(file);
+	return kb;
+}
+
 static inline long own_event(const long *arg)
 {
 	return wait_event(own.ctx, NULL, arg[0]);

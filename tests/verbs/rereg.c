@@ -109,20 +109,6 @@ static long own_rereg_at(const long *arg)
 	return resp.rkey == own_mr->rkey && resp.lkey == own_mr->lkey ? 0 : -2;
 }
 
-static long own_locked_kb(const long *arg)
-{
-	char line[100];
-	long kb = -1;
-	FILE *file = fopen("/proc/self/status", "r");
-
-	(void)arg;
-	must(file);
-	while (fgets(line, sizeof(line), file))
-		sscanf(line, "VmPin: %ld", &kb);
-	fclose(file);
-	return kb;
-}
-
 /* Of the requester's: what the region is now */
 struct region {
 	uint64_t addr;
