@@ -545,11 +545,6 @@ static void inherited(void)
 
 /* Races, between processes */
 
-/* As owner_tell(), with all that can be said. */
-#define tell(function, ...)						\
-	say(owner.child.fd, &(struct owner_question) {			\
-	    function, { __VA_ARGS__ } }, sizeof(struct owner_question))
-
 /*
  * One long operation, while the region moves from one memory to the other:
  * all of it is in one of them, and when it fails, what there is of it.
@@ -563,7 +558,7 @@ static int race_once(const uint64_t *memory, int now, const struct region *at,
 	for (i = 0; i < 2; i++)
 		ask(&owner, own_fill, memory[i], RACE_SIZE, seed + i);
 	pattern_fill(buf[kind], RACE_SIZE, seed + 2);
-	tell(own_rereg_at, TRANSLATION, memory[!now], RACE_SIZE, at->addr, 0,
+	tell(&owner, own_rereg_at, TRANSLATION, memory[!now], RACE_SIZE, at->addr, 0,
 	     1 + random_below(4000));
 	status = do_access(IBV_WR_RDMA_WRITE, kind, at->addr, at->key,
 			   RACE_SIZE);
@@ -641,7 +636,7 @@ static void race_of_rights(enum kind kind)
 	long n, done = 0;
 	int status;
 
-	tell(own_toggle_rights, 1500, ALL_RIGHTS | odp,
+	tell(&owner, own_toggle_rights, 1500, ALL_RIGHTS | odp,
 	     IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | odp);
 	do {
 		status = do_access(IBV_WR_RDMA_WRITE, kind, region.addr + 1,
@@ -670,7 +665,7 @@ static void nothing_late(enum kind kind)
 		int posted = 0;
 
 		pattern_fill(buf[kind], SIZE, 2 * i);
-		tell(own_rereg_at, TRANSLATION, there, SIZE, here, 0,
+		tell(&owner, own_rereg_at, TRANSLATION, there, SIZE, here, 0,
 		     1 + random_below(1500));
 		while (posted < 20)
 			start_access(IBV_WR_RDMA_WRITE, kind, here, region.key,
@@ -701,7 +696,7 @@ static void killed(void)
 	uint64_t end;
 	int status;
 
-	tell(own_toggle_memory, 600000, there, here);
+	tell(&owner, own_toggle_memory, 600000, there, here);
 	sleep_ms(100);
 	kill_child(&owner.child);
 	end = now_ms() + SOON_MS;
