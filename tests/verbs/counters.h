@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * counters.h - what was counted, and what there is.
+ */
+#ifndef COUNTERS_H
+#define COUNTERS_H
+
+#include "region.h"
+
+/* A counter of the port's, or -1. */
+static inline long counter(const char *name)
+{
+	char path[160];
+	long value = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path),
+		 "/sys/class/infiniband/%s/ports/1/hw_counters/%s",
+		 device_name(), name);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	if (fscanf(file, "%ld", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+/* A counter of a region's, as rdma tells it, or -1. */
+static inline long region_counter(const struct region *region,
+				  const char *name)
+{
+	char command[300], text[32];
+
+	snprintf(command, sizeof(command), "rdma statistic show mr mrn "
+		 "$(rdma res show mr | "
+		 "sed -n 's/.*mrn \\([0-9]*\\) .*rkey 0x%x .*/\\1/p') | "
+		 "tr '\\n' ' ' | sed -n 's/.* %s \\([0-9]*\\).*/\\1/p'",
+		 region->rkey, name);
+	read_command(command, text, sizeof(text));
+	return *text ? atol(text) : -1;
+}
+
+/* KiB that the process has of its own in the mapping at @addr. */
+static inline long own_rss(const long *arg)
+{
+	FILE *file = fopen("/proc/self/smaps", "r");
+	unsigned long start, end;
+	bool inside = false;
+	char line[256];
+	long rss = -1;
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			inside = start <= (unsigned long)arg[0] &&
+				 (unsigned long)arg[0] < end;
+		else if (inside && rss < 0)
+			sscanf(line, "Rss: %ld kB", &rss);
+	}
+	if (file)
+		fclose(file);
+	return rss;
+}
+
+#endif /* COUNTERS_H */
