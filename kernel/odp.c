@@ -36,8 +36,11 @@
 #define STEP_PAGES	(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
 #define STEP_SIZE	(STEP_PAGES << PAGE_SHIFT)
 
-/* Leaves brought in ahead of sequential access. */
-#define MAX_AHEAD	8U
+/*
+ * Leaves brought in ahead of sequential access.  It may be all for nothing,
+ * and of memory that a process is allowed little of.
+ */
+#define MAX_AHEAD	4U
 
 /**
  * struct visit - being at work in an address space
