@@ -97,9 +97,16 @@ static bool view_open(struct view *view, const struct tide_side *side,
 {
 	struct tide_mr *mr;
 
+	/* All of it is named: to clear it first is what costs. */
 	*view = (struct view) {
 		.kaddr = side->kaddr,
+		.mr = NULL,
+		.leaf = NULL,
+		.entries = NULL,
+		.base = 0,
+		.va = 0,
 		.need = write ? NEED_TO_WRITE : NEED_TO_READ,
+		.user = false,
 	};
 	if (side->kaddr)
 		return true;
@@ -314,10 +321,12 @@ static int copy_present(const struct view *dst, const struct view *src,
 int tide_copy(const struct tide_side *dst, const struct tide_side *src,
 	      u32 len, struct tide_copy_stop *stop)
 {
-	struct view to = {}, from = {};
+	struct view to, from;
 	const u32 wanted = len;
 	int ret = -EACCES;
 
+	to.mr = NULL;
+	from.mr = NULL;
 	len = min(len, TIDE_COPY_MAX);
 	rcu_read_lock();
 	stop->side = TIDE_DST;
@@ -363,7 +372,7 @@ static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
 int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 		u64 swap, u64 *old, struct tide_copy_stop *stop)
 {
-	struct view view = {};
+	struct view view;
 	u32 len = sizeof(u64);
 	int ret = -EACCES;
 	void *word;

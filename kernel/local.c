@@ -171,10 +171,10 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 	if (req->begun && !tide_resp_expects(peer, &req->op))
 		tide_req_restart(req);
 	if (!req->begun) {
-		tide_sg_rewind(&req->sg);
 		verdict = tide_resp_begin(peer, &req->op);
 		if (verdict != TIDE_DONE)
 			return verdict;
+		req->sg.epoch = req->op.epoch;
 		req->begun = true;
 	}
 	if (req->page_error != TIDE_SIDES)

@@ -23,7 +23,7 @@ static siphash_key_t key_secret;
 static atomic_t key_counter = ATOMIC_INIT(0);
 
 /* How often a key has come to mean other memory.  Under the array's lock. */
-static u64 epoch;
+u64 tide_mr_epochs;
 
 #define MAX_KEY_TRIES	1000
 
@@ -85,11 +85,11 @@ struct tide_mr *tide_mr_find(u32 key)
 void tide_mr_replace(struct tide_mr *mr, bool moved)
 {
 	if (moved)
-		mr->epoch = epoch + 1;
+		mr->epoch = tide_mr_epochs + 1;
 	/* Needs no memory, there is something in this place. */
 	__xa_store(&regions, key_index(mr->key), mr, GFP_ATOMIC);
 	if (moved)
-		smp_store_release(&epoch, mr->epoch);
+		smp_store_release(&tide_mr_epochs, mr->epoch);
 }
 
 /* Let it not be found any more; locked. */
@@ -98,23 +98,17 @@ void tide_mr_erase(struct tide_mr *mr)
 	__xa_erase(&regions, key_index(mr->key));
 }
 
-/* An operation that begins now may use what can be found now. */
-u64 tide_mr_epoch(void)
-{
-	return smp_load_acquire(&epoch);
-}
-
 static bool mr_window_check(const struct tide_mr *mr,
 			    const struct tide_access *access)
 {
-	return !access->local && (!mr->qpn || mr->qpn == access->qpn);
+	return access->qpn && (!mr->qpn || mr->qpn == access->qpn);
 }
 
-static bool mr_check(const struct tide_mr *mr, const struct tide_access *access,
-		     u64 len)
+static __always_inline bool mr_check(const struct tide_mr *mr,
+				     const struct tide_access *access, u64 len)
 {
 	return mr->key == access->key && mr->pd_id == access->pd_id &&
-	       (!mr->window || mr_window_check(mr, access)) &&
+	       (likely(!mr->window) || mr_window_check(mr, access)) &&
 	       !(access->rights & ~READ_ONCE(mr->access)) &&
 	       tide_mr_has_range(mr, access->addr, len) &&
 	       mr->epoch <= access->epoch;

@@ -92,8 +92,8 @@ static inline struct tide_ibmr *to_tide_ibmr(struct ib_mr *ibmr)
 /**
  * struct tide_access - who wants to access memory, and how
  * @key: lkey or rkey
- * @local: it is an lkey, with which regions can be accessed only
- * @qpn: the queue pair, if it is an rkey
+ * @qpn: the queue pair, if it is an rkey; 0 if it is an lkey, by which regions
+ *	can be accessed only
  * @rights: the rights needed, of TIDE_MR_RIGHTS; none for a local read
  * @addr: I/O virtual address of the first byte
  * @pd_id: the protection domain of the queue pair
@@ -101,7 +101,6 @@ static inline struct tide_ibmr *to_tide_ibmr(struct ib_mr *ibmr)
  */
 struct tide_access {
 	u32 key;
-	bool local;
 	u32 qpn;
 	int rights;
 	u64 addr;
@@ -116,7 +115,14 @@ static inline bool tide_mr_has_range(const struct tide_mr *mr, u64 addr,
 	       addr - mr->iova <= mr->length - len;
 }
 
-u64 tide_mr_epoch(void);
+extern u64 tide_mr_epochs;
+
+/* An operation that begins now may use what can be found now. */
+static inline u64 tide_mr_epoch(void)
+{
+	return smp_load_acquire(&tide_mr_epochs);
+}
+
 struct tide_mr *tide_mr_get(const struct tide_access *access, u64 len);
 void tide_mr_put(struct tide_mr *mr);
 bool tide_mr_allows(const struct tide_access *access, u64 len);

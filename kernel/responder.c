@@ -44,12 +44,13 @@ static bool op_needs_resource(const struct tide_op *op)
 
 /* The operation's access to the memory that it names. */
 static struct tide_access op_access(const struct tide_qp *qp,
-				    const struct tide_op *op, u32 done)
+				    const struct tide_op *op, int right,
+				    u32 done)
 {
 	return (struct tide_access) {
 		.key = op->rkey,
 		.qpn = qp->qpn,
-		.rights = op_right(op),
+		.rights = right,
 		.addr = op->remote_addr + done,
 		.pd_id = qp->pd_id,
 		.epoch = op->epoch,
@@ -219,7 +220,7 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	    !IS_ALIGNED(op->remote_addr, sizeof(u64)))
 		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
 	/* Where no byte is accessed, no key is checked (IBTA o9-21). */
-	access = op_access(qp, op, 0);
+	access = op_access(qp, op, right, 0);
 	if (op->length && !tide_mr_allows(&access, op->length))
 		return tide_resp_denied(qp, op);
 	return op_takes_receive(op) ? resp_take_receive(qp, op) : TIDE_DONE;
@@ -252,7 +253,13 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 	if (op_is_send(op))
 		return tide_sg_side(&qp->resp.recv.sg, recv_pd_id(qp),
 				    IB_ACCESS_LOCAL_WRITE, len);
-	return (struct tide_side) { .access = op_access(qp, op, done) };
+	return (struct tide_side) {
+		.kaddr = NULL,
+		.access = op_access(qp, op, op_right(op), done),
+		.hold = NULL,
+		.leaf = NULL,
+		.direct = false,
+	};
 }
 
 /* @len bytes of what tide_resp_side() showed have been moved. */

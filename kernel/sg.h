@@ -52,19 +52,6 @@ static inline u64 tide_sg_length(const struct tide_sg *sg)
 	return length;
 }
 
-static inline struct tide_access tide_sg_access(const struct tide_sg *sg,
-						u32 i, u64 pd_id, int rights)
-{
-	return (struct tide_access) {
-		.key = sg->sge[i].lkey,
-		.local = true,
-		.rights = rights,
-		.addr = sg->sge[i].addr,
-		.pd_id = pd_id,
-		.epoch = sg->epoch,
-	};
-}
-
 /* Whether the first @length bytes may be accessed with these rights. */
 static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 				   u64 length, int rights)
@@ -72,8 +59,14 @@ static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 	u32 i;
 
 	for (i = 0; i < sg->num && length; i++) {
-		struct tide_access access = tide_sg_access(sg, i, pd_id,
-							   rights);
+		struct tide_access access = {
+			.key = sg->sge[i].lkey,
+			.qpn = 0,
+			.rights = rights,
+			.addr = sg->sge[i].addr,
+			.pd_id = pd_id,
+			.epoch = sg->epoch,
+		};
 		u64 piece = min_t(u64, sg->sge[i].length, length);
 
 		if (piece && !tide_mr_allows(&access, piece))
@@ -90,16 +83,26 @@ static inline bool tide_sg_allowed(const struct tide_sg *sg, u64 pd_id,
 static inline struct tide_side tide_sg_side(struct tide_sg *sg, u64 pd_id,
 					    int rights, u32 *len)
 {
-	struct tide_side side = {};
-
 	while (sg->offset == sg->sge[sg->at].length) {
 		sg->at++;
 		sg->offset = 0;
 	}
 	*len = min(*len, sg->sge[sg->at].length - sg->offset);
-	side.access = tide_sg_access(sg, sg->at, pd_id, rights);
-	side.access.addr += sg->offset;
-	return side;
+	/* All of it is named: to clear it first is what costs. */
+	return (struct tide_side) {
+		.kaddr = NULL,
+		.access = {
+			.key = sg->sge[sg->at].lkey,
+			.qpn = 0,
+			.rights = rights,
+			.addr = sg->sge[sg->at].addr + sg->offset,
+			.pd_id = pd_id,
+			.epoch = sg->epoch,
+		},
+		.hold = NULL,
+		.leaf = NULL,
+		.direct = false,
+	};
 }
 
 /* Step over bytes that tide_sg_side() has shown. */
