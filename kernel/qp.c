@@ -168,6 +168,14 @@ static void force_error(struct tide_qp *qp)
  */
 #define FLUSH_TIME	HZ
 
+static void flush_shared(struct tide_qp *qp)
+{
+	spin_lock_bh(&qp->lock);
+	if (qp->ibqp && qp->resp.srq && qp->state == IB_QPS_ERR)
+		tide_resp_flush_shared(qp);
+	spin_unlock_bh(&qp->lock);
+}
+
 /**
  * tide_qps_error_of_device - let programs see the end of what they posted
  * @dev: the device, which goes
@@ -187,8 +195,10 @@ void tide_qps_error_of_device(struct tide_dev *dev)
 	}
 	qpn = 0;
 	while ((qp = tide_qp_next(&qpn))) {
-		if (qp->dev == dev)
+		if (qp->dev == dev) {
 			tide_req_settle(qp, until);
+			flush_shared(qp);
+		}
 		tide_qp_put(qp);
 	}
 }

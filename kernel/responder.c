@@ -370,6 +370,22 @@ void tide_resp_flush(struct tide_qp *qp)
 }
 
 /**
+ * tide_resp_flush_shared - complete all receives of the shared queue too
+ * @qp: a queue pair in error, its lock held, whose device goes
+ *
+ * Whoever polls for one of them would wait for ever.
+ */
+void tide_resp_flush_shared(struct tide_qp *qp)
+{
+	struct tide_srq *srq = qp->resp.srq;
+	u32 left = TIDE_MAX_SRQ_WR;
+	struct tide_recv recv;
+
+	while (left-- && tide_srq_drain(srq, &recv))
+		flush_one(qp, recv.wr_id, recv.entry);
+}
+
+/**
  * tide_resp_doorbell - receives were posted while somebody waited for them
  * @qp: the queue pair
  *

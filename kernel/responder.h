@@ -55,6 +55,7 @@ enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 
 void tide_resp_reset(struct tide_qp *qp);
 void tide_resp_flush(struct tide_qp *qp);
+void tide_resp_flush_shared(struct tide_qp *qp);
 void tide_resp_doorbell(struct tide_qp *qp);
 
 #endif /* TIDE_RESPONDER_H */

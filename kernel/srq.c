@@ -197,6 +197,27 @@ int tide_srq_take(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 }
 
 /**
+ * tide_srq_drain - take the next receive, whosever turn it is
+ * @srq: the queue
+ * @recv: filled in, whether it makes sense or not
+ *
+ * Context: any but hard interrupts; takes tide_srq.lock.
+ *
+ * Return: false when there is none.
+ */
+bool tide_srq_drain(struct tide_srq *srq, struct tide_recv *recv)
+{
+	bool any;
+
+	spin_lock_bh(&srq->lock);
+	any = look(srq) && !srq->error;
+	if (any)
+		take(srq, recv);
+	spin_unlock_bh(&srq->lock);
+	return any;
+}
+
+/**
  * tide_srq_give_back - a receive that was taken is not needed after all
  * @srq: the queue
  * @slot: where it is

@@ -96,6 +96,7 @@ void tide_srq_put(struct tide_srq *srq);
 
 int tide_srq_take(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 		  struct tide_recv *recv);
+bool tide_srq_drain(struct tide_srq *srq, struct tide_recv *recv);
 void tide_srq_give_back(struct tide_srq *srq, u32 slot);
 void tide_srq_leave(struct tide_srq_waiter *waiter);
 long tide_srq_ring(u64 context_id, unsigned int cmd, u32 srqn);
