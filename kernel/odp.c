@@ -32,6 +32,13 @@
 #define MAX_PAUSES	10
 #define PAUSE_US	100
 
+/*
+ * How long a fault of few bytes that must not wait tries to catch such a
+ * moment: less than it takes to have somebody else wait for it.  For many bytes
+ * one moment would not do; pinned pages do.
+ */
+#define CATCH_NS	(50 * NSEC_PER_USEC)
+
 /* Pages that one step of a fault looks at, or makes. */
 #define STEP_PAGES	(TIDE_LEAF_PAGES < 64 ? TIDE_LEAF_PAGES : 64)
 #define STEP_SIZE	(STEP_PAGES << PAGE_SHIFT)
@@ -62,6 +69,7 @@ struct visit {
  * @fault: make pages that are missing
  * @write: writable ones
  * @wait: for whoever changes the address space
+ * @brief: not more than the first page is wanted
  * @made: pages that were not in the leaf before
  */
 struct step {
@@ -71,6 +79,7 @@ struct step {
 	bool fault;
 	bool write;
 	bool wait;
+	bool brief;
 	unsigned int made;
 };
 
@@ -236,7 +245,7 @@ static int lock_mm(struct mm_struct *mm, bool wait)
 {
 	if (wait)
 		return mmap_read_lock_killable(mm);
-	return mmap_read_trylock(mm) ? 0 : -EFAULT;
+	return mmap_read_trylock(mm) ? 0 : -EBUSY;
 }
 
 /*
@@ -350,9 +359,9 @@ static long step_take(struct step *step)
  * There may be no moment at all in which nothing is invalidated (M3).  So look
  * a few times for one.
  */
-static bool is_quiet(const struct tide_leaf *leaf, bool wait)
+static bool is_quiet(const struct tide_leaf *leaf)
 {
-	unsigned int pauses = wait ? MAX_PAUSES : 0;
+	unsigned int pauses = MAX_PAUSES;
 
 	while (tide_leaf_is_invalidating(leaf)) {
 		if (!pauses--)
@@ -362,22 +371,36 @@ static bool is_quiet(const struct tide_leaf *leaf, bool wait)
 	return true;
 }
 
+/* Whether to take a step that was in vain so often. */
+static bool may_try(const struct step *step, unsigned int lost, u64 until)
+{
+	if (step->wait)
+		return lost < MAX_LOST_RACES && is_quiet(step->leaf);
+	if (step->brief)
+		return !lost || ktime_get_ns() < until;
+	return lost < MAX_LOST_RACES && !tide_leaf_is_invalidating(step->leaf);
+}
+
 /* Take a step until it holds, or -EBUSY when it was in vain too often. */
 static long step_insist(struct step *step, struct tide_region *region)
 {
+	const u64 until = ktime_get_ns() + CATCH_NS;
 	const unsigned long end = step->end;
-	unsigned int races;
+	unsigned int lost = 0;
 	long ret = -EBUSY;
 
-	for (races = 0; ret == -EBUSY && races < MAX_LOST_RACES &&
-	     is_quiet(step->leaf, step->wait); races++) {
+	while (may_try(step, lost, until)) {
 		step->end = end;
 		ret = step_take(step);
+		if (ret != -EBUSY)
+			break;
+		lost++;
+		cpu_relax();
 	}
 	if (ret == -EBUSY)
-		races++;
-	if (races > 1)
-		tide_region_count(region, TIDE_ODP_LOST_RACES, races - 1);
+		lost++;
+	if (lost)
+		tide_region_count(region, TIDE_ODP_LOST_RACES, lost);
 	return ret;
 }
 
@@ -549,6 +572,7 @@ int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait)
 		.fault = make,
 		.write = fault->write,
 		.wait = wait,
+		.brief = offset_in_page(fault->va) + fault->len <= PAGE_SIZE,
 	};
 	u64 started = ktime_get_ns(), took;
 	struct visit visit;
