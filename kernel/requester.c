@@ -32,7 +32,7 @@
 #define REQUEST_COST	4096
 
 /* Faults in a row for the same bytes before they are pinned (M3). */
-#define MAX_LOST	2
+#define MAX_LOST	1
 
 /* RNR retry count that means forever (IBTA 9.7.5.2.8). */
 #define RNR_RETRY_FOREVER	7
