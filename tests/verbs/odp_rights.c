@@ -268,17 +268,26 @@ static long map_rom(const long *arg)
 	return addr == MAP_FAILED ? -errno : (long)addr;
 }
 
-/* A page of the kernel's own, which only the CPU can read. */
+/*
+ * A page of the kernel's own, which only the CPU can read; where the kernel
+ * maps it as an ordinary page, that is none.
+ */
 static long map_vvar(const long *arg)
 {
-	FILE *file = fopen("/proc/self/maps", "re");
-	long start = -ENOENT;
+	FILE *file = fopen("/proc/self/smaps", "re");
+	long at = 0, start = -ENOENT;
 	char line[256];
 
 	(void)arg;
-	while (file && fgets(line, sizeof(line), file))
+	while (file && fgets(line, sizeof(line), file)) {
 		if (strstr(line, "[vvar]"))
-			start = strtol(line, NULL, 16);
+			at = strtol(line, NULL, 16);
+		if (strncmp(line, "VmFlags:", 8))
+			continue;
+		if (at && (strstr(line, " pf") || strstr(line, " io")))
+			start = at;
+		at = 0;
+	}
 	if (file)
 		fclose(file);
 	return start;
