@@ -501,8 +501,11 @@ static bool is_next_to_huge(const struct tide_around *around,
 	       is_huge_leaf(mirror, page - 1);
 }
 
-/* Sequential access makes it grow, other access shrink. */
-static void adapt(struct tide_around *around, struct tide_mirror *mirror,
+/*
+ * Sequential access makes it grow, other access shrink, and gets nothing of it:
+ * false for that.
+ */
+static bool adapt(struct tide_around *around, struct tide_mirror *mirror,
 		  unsigned long page, unsigned int wanted)
 {
 	if (is_next_to_huge(around, mirror, page)) {
@@ -510,13 +513,14 @@ static void adapt(struct tide_around *around, struct tide_mirror *mirror,
 	} else if (!is_next(around, page)) {
 		around->pages /= 4;
 		around->leaves = 0;
-		return;
+		return false;
 	}
 	if (around->pages < TIDE_LEAF_PAGES)
 		around->pages = min_t(unsigned int, TIDE_LEAF_PAGES,
 				      2 * max(around->pages, wanted));
 	else if (page >= around->next)
 		around->leaves = clamp(2 * around->leaves, 1U, MAX_AHEAD);
+	return true;
 }
 
 /**
@@ -535,14 +539,16 @@ unsigned long tide_odp_look_around(struct tide_around *around,
 	unsigned long first = fault->va >> PAGE_SHIFT;
 	unsigned long end = (fault->va + fault->len - 1) >> PAGE_SHIFT;
 	unsigned long leaf_end = (first | (TIDE_LEAF_PAGES - 1)) + 1;
+	unsigned int more = 0;
 	bool asked;
 
 	end = min(end + 1, leaf_end);
 	asked = around->leaves && first >= around->from &&
 		first < around->next;
-	adapt(around, fault->region->mirror, first, end - first);
-	fault->around = around->pages << PAGE_SHIFT;
-	around->from = min(end + around->pages, leaf_end);
+	if (adapt(around, fault->region->mirror, first, end - first))
+		more = around->pages;
+	fault->around = more << PAGE_SHIFT;
+	around->from = min(end + more, leaf_end);
 	if (asked)
 		return 0;
 	around->next = around->from + around->leaves * TIDE_LEAF_PAGES;
