@@ -161,13 +161,15 @@ struct tide_requester {
  * @srq: the one it shares
  * @receiving: a receive is being filled
  * @recv: and which
- * @incarnation: how often it was reset
+ * @established: something has arrived since it was reset
+ * @incarnation: how often that was
  */
 struct tide_responder {
 	struct tide_ring rq;
 	struct tide_srq *srq;
 	bool receiving;
 	struct tide_recv recv;
+	bool established;
 	u32 incarnation;
 };
 

@@ -195,6 +195,19 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/*
+ * Who is not ready to send yet may learn from this that the other side is
+ * (IBTA 11.6.3.2).
+ */
+static void resp_established(struct tide_qp *qp)
+{
+	if (qp->resp.established)
+		return;
+	qp->resp.established = true;
+	if (qp->state == IB_QPS_RTR)
+		tide_qp_event(qp, IB_EVENT_COMM_EST);
+}
+
 /**
  * tide_resp_begin - accept an operation, or not
  * @qp: the responder
@@ -210,6 +223,7 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 
 	op->responder = qp->resp.incarnation;
 	op->epoch = tide_mr_epoch();
+	resp_established(qp);
 	if (op_is_send(op))
 		return begin_send(qp, op);
 
@@ -321,6 +335,7 @@ void tide_resp_reset(struct tide_qp *qp)
 	else if (!resp->srq)
 		tide_ring_reset(&resp->rq);
 	resp->receiving = false;
+	resp->established = false;
 	resp->incarnation++;
 }
 

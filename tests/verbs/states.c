@@ -871,10 +871,14 @@ static void ping_pong(void)
 	point("%d rounds of ping-pong without a lost wake-up", rounds);
 }
 
-/* A peer that is in RTR receives; it need not be able to send. */
+/*
+ * A peer that is in RTR receives; it need not be able to send.  It is told
+ * when the first message comes.
+ */
 static void ready_to_receive(void)
 {
 	struct address at_a, at_b;
+	void *element = NULL;
 
 	side_drop_qp(&a);
 	side_drop_qp(&b);
@@ -885,8 +889,19 @@ static void ready_to_receive(void)
 	must(!qp_to_init(b.qp, ALL_RIGHTS));
 	must(!qp_to_rtr(b.qp, b.gid_index, &at_a, &usual_conn));
 	side_connect(&a, &at_b, &usual_conn);
+	expect_eq(wait_event(b.ctx, NULL, 50), -1, "event before any message");
 	expect_traffic();
+	expect_eq(wait_event(b.ctx, &element, SOON_MS), IBV_EVENT_COMM_EST,
+		  "event");
+	expect(element == b.qp, "the event is another queue pair's");
+	expect_traffic();
+	expect_eq(wait_event(b.ctx, NULL, 50), -1, "event of the second");
 	expect_eq(qp_state(b.qp), IBV_QPS_RTR, "state");
+
+	/* Who can send already need not be told. */
+	reconnect(&a, &b, DEPTH, &usual_conn);
+	expect_traffic();
+	expect_eq(wait_event(b.ctx, NULL, 50), -1, "event in RTS");
 	point("a receiver in RTR");
 }
 
