@@ -263,6 +263,8 @@ static void sparse(void)
 {
 	struct region region = region_map(SIZE, ODP);
 
+	/* Where the mapping comes to lie decides where it has huge pages. */
+	ask(&owner, own_advise, region.addr, SIZE, MADV_NOHUGEPAGE);
 	write_pattern(&region, 20 * PAGE + 100, 100, 1);
 	expect_eq(ask(&owner, own_resident, region.addr), 1,
 		  "pages after a write");
