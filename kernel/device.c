@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * device.c - the device, its port, protection domains and address handles.
+ * device.c - the device, its port, and protection domains.
  */
 #include <linux/dma-mapping.h>
 #include <linux/ethtool.h>
@@ -13,12 +13,15 @@
 #include <rdma/ib_cache.h>
 #include <rdma/uverbs_ioctl.h>
 
+#include "ah.h"
 #include "compat.h"
 #include "context.h"
 #include "cq.h"
 #include "device.h"
 #include "dm.h"
+#include "gid.h"
 #include "mapped.h"
+#include "mcast.h"
 #include "mr.h"
 #include "mw.h"
 #include "prefetch.h"
@@ -30,7 +33,6 @@
 #define MAX_CQ		65536
 #define MAX_MR		(1 << 20)
 #define MAX_MW		(1 << 20)
-#define MAX_AH		65536
 #define GID_TABLE_LEN	1024
 #define DEFAULT_PKEY	0xffff
 
@@ -47,6 +49,9 @@ static void fill_odp_caps(struct ib_odp_caps *odp)
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
 		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV;
+	odp->per_transport_caps.ud_odp_caps =
+		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
+		IB_ODP_SUPPORT_SRQ_RECV;
 }
 
 static int tide_query_device(struct ib_device *ibdev,
@@ -63,7 +68,8 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->page_size_cap = PAGE_SIZE;
 	attr->max_qp = TIDE_MAX_QP;
 	attr->max_qp_wr = TIDE_MAX_QP_WR;
-	attr->device_cap_flags = IB_DEVICE_RC_RNR_NAK_GEN |
+	attr->device_cap_flags = IB_DEVICE_UD_AV_PORT_ENFORCE |
+				 IB_DEVICE_RC_RNR_NAK_GEN |
 				 IB_DEVICE_CURR_QP_STATE_MOD |
 				 IB_DEVICE_SRQ_RESIZE |
 				 IB_DEVICE_MEM_WINDOW |
@@ -78,7 +84,11 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_mw = MAX_MW;
 	attr->max_dm_size = TIDE_MAX_DM;
 	attr->max_pd = MAX_PD;
-	attr->max_ah = MAX_AH;
+	attr->max_ah = TIDE_MAX_AH;
+	attr->max_mcast_grp = TIDE_MAX_MCAST_GRP;
+	attr->max_mcast_qp_attach = TIDE_MAX_MCAST_QPS;
+	attr->max_total_mcast_qp_attach = TIDE_MAX_MCAST_GRP *
+					  TIDE_MAX_MCAST_QPS;
 	attr->max_srq = TIDE_MAX_SRQ;
 	attr->max_srq_wr = TIDE_MAX_SRQ_WR;
 	attr->max_srq_sge = TIDE_MAX_SGE;
@@ -104,6 +114,12 @@ static enum ib_port_phys_state port_phys_state(const struct net_device *ndev)
 		return IB_PORT_PHYS_STATE_LINK_UP;
 	return netif_running(ndev) ? IB_PORT_PHYS_STATE_POLLING :
 				     IB_PORT_PHYS_STATE_DISABLED;
+}
+
+/* The most that fits one packet. */
+enum ib_mtu tide_port_mtu(const struct tide_dev *dev)
+{
+	return iboe_get_mtu(READ_ONCE(dev->ndev->mtu)) ?: IB_MTU_256;
 }
 
 static bool netdev_knows_its_speed(struct net_device *ndev)
@@ -135,7 +151,7 @@ static int tide_query_port(struct ib_device *ibdev, u32 port,
 	struct net_device *ndev = to_tide_dev(ibdev)->ndev;
 
 	attr->max_mtu = IB_MTU_4096;
-	attr->active_mtu = iboe_get_mtu(READ_ONCE(ndev->mtu)) ?: IB_MTU_256;
+	attr->active_mtu = tide_port_mtu(to_tide_dev(ibdev));
 	attr->state = port_state(ndev);
 	attr->phys_state = port_phys_state(ndev);
 	attr->gid_tbl_len = GID_TABLE_LEN;
@@ -176,17 +192,6 @@ static int tide_query_pkey(struct ib_device *ibdev, u32 port, u16 index,
 	return 0;
 }
 
-/* The table is the core's; there is no hardware that keeps a copy. */
-static int tide_add_gid(const struct ib_gid_attr *attr, void **context)
-{
-	return 0;
-}
-
-static int tide_del_gid(const struct ib_gid_attr *attr, void **context)
-{
-	return 0;
-}
-
 static void tide_get_dev_fw_str(struct ib_device *ibdev, char *str)
 {
 	snprintf(str, IB_FW_VERSION_NAME_MAX, "1.0.0");
@@ -208,27 +213,6 @@ static int tide_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 }
 
 static int tide_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
-{
-	return 0;
-}
-
-static int tide_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
-			  struct ib_udata *udata)
-{
-	struct tide_ah *ah = container_of(ibah, struct tide_ah, ibah);
-
-	ah->attr = *init->ah_attr;
-	ah->attr.grh.sgid_attr = NULL;
-	return 0;
-}
-
-static int tide_query_ah(struct ib_ah *ibah, struct rdma_ah_attr *attr)
-{
-	*attr = container_of(ibah, struct tide_ah, ibah)->attr;
-	return 0;
-}
-
-static int tide_destroy_ah(struct ib_ah *ibah, u32 flags)
 {
 	return 0;
 }
@@ -255,6 +239,7 @@ static const struct ib_device_ops tide_ops = {
 	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_ucontext = tide_alloc_ucontext,
+	.attach_mcast = tide_attach_mcast,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
@@ -271,6 +256,7 @@ static const struct ib_device_ops tide_ops = {
 	.destroy_cq = tide_destroy_cq,
 	.destroy_qp = tide_destroy_qp,
 	.destroy_srq = tide_destroy_srq,
+	.detach_mcast = tide_detach_mcast,
 	.disassociate_ucontext = tide_disassociate_ucontext,
 	.fill_res_cq_entry = tide_fill_res_cq_entry,
 	.fill_res_mr_entry = tide_fill_res_mr_entry,

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
- * device.h - the device, its port, protection domains and address handles.
+ * device.h - the device, its port, and protection domains.
  */
 #ifndef TIDE_DEVICE_H
 #define TIDE_DEVICE_H
@@ -20,6 +20,8 @@
  * @node: in the module's list of devices
  * @next_cqn: last number given to a completion queue
  * @num_srqs: shared receive queues there are
+ * @num_ahs: address handles there are
+ * @mcast_groups: multicast groups there are; under a lock of mcast.c
  * @stats_lock: protects what follows, and who counts there or is retired
  * @retired: what destroyed queue pairs have counted
  * @retired_odp: what on-demand regions have that are no more
@@ -31,6 +33,8 @@ struct tide_dev {
 	struct list_head node;
 	atomic_t next_cqn;
 	atomic_t num_srqs;
+	atomic_t num_ahs;
+	unsigned int mcast_groups;
 	struct mutex stats_lock;
 	u64 retired[TIDE_CNT_NUM];
 	u64 retired_odp[TIDE_ODP_COUNTERS];
@@ -46,17 +50,6 @@ struct tide_pd {
 	u64 id;
 };
 
-/**
- * struct tide_ah - an address handle
- * @ibah: the core's part
- * @attr: the address; without its reference on the source GID, which the core
- *	holds
- */
-struct tide_ah {
-	struct ib_ah ibah;
-	struct rdma_ah_attr attr;
-};
-
 static inline struct tide_dev *to_tide_dev(struct ib_device *ibdev)
 {
 	return container_of(ibdev, struct tide_dev, ibdev);
@@ -70,6 +63,7 @@ static inline struct tide_pd *to_tide_pd(struct ib_pd *ibpd)
 int tide_device_add(const char *name, struct net_device *ndev);
 void tide_devices_remove_all(void);
 struct tide_dev *tide_device_find(struct net_device *ndev);
+enum ib_mtu tide_port_mtu(const struct tide_dev *dev);
 void tide_port_event(struct tide_dev *dev, unsigned long event);
 bool tide_device_is_ours(const struct ib_device *ibdev);
 

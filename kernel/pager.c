@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * pager.c - bringing in pages on a requester's behalf.
+ * pager.c - bringing in pages on a queue pair's behalf.
  *
  * A thread that rings a doorbell waits for nothing but its own process: not
  * for another one's mmap lock and invalidations, not for a file system, not
@@ -12,14 +12,14 @@
 
 #include "pager.h"
 #include "qp.h"
-#include "requester.h"
 #include "waiter.h"
 
 /**
  * struct tide_pager - a wait for pages
  * @work: does the waiting
- * @ref: the requester's, and the work's
- * @qp: whom to run afterwards
+ * @ref: the one of who has started it, and the work's
+ * @qp: for whom
+ * @then: called afterwards
  * @started: when, in jiffies
  * @fault: the pages
  * @pin: to be pinned, not only brought in
@@ -32,6 +32,7 @@ struct tide_pager {
 	struct work_struct work;
 	refcount_t ref;
 	struct tide_qp *qp;
+	void (*then)(struct tide_qp *qp);
 	unsigned long started;
 	struct tide_fault fault;
 	bool pin;
@@ -76,6 +77,7 @@ static int bring_in(struct tide_pager *pager)
 static void pager_run(struct work_struct *work)
 {
 	struct tide_pager *pager = container_of(work, struct tide_pager, work);
+	void (*then)(struct tide_qp *qp) = pager->then;
 	struct tide_qp *qp = pager->qp;
 
 	pager->ret = -EFAULT;
@@ -84,22 +86,24 @@ static void pager_run(struct work_struct *work)
 	tide_waiter_end(&pager->waiter);
 	smp_store_release(&pager->done, true);
 	pager_put(pager);
-	tide_req_doorbell(qp);
+	then(qp);
 	tide_qp_put(qp);
 }
 
 /**
  * tide_pager_start - have pages brought in
- * @qp: the queue pair, which is run when that is done
+ * @qp: the queue pair
  * @fault: the pages
  * @pin: pin them, for the next copy
+ * @then: called when that is done; may be called before this returns
  *
  * Context: process, no locks; sleeps for memory only.
  *
  * Return: the pager, for tide_pager_drop(); or ERR_PTR(-ENOMEM).
  */
 struct tide_pager *tide_pager_start(struct tide_qp *qp,
-				    const struct tide_fault *fault, bool pin)
+				    const struct tide_fault *fault, bool pin,
+				    void (*then)(struct tide_qp *qp))
 {
 	struct tide_pager *pager;
 	int ret;
@@ -111,6 +115,7 @@ struct tide_pager *tide_pager_start(struct tide_qp *qp,
 	refcount_set(&pager->ref, 2);
 	tide_waiter_init(&pager->waiter);
 	pager->qp = qp;
+	pager->then = then;
 	pager->started = jiffies;
 	pager->fault = *fault;
 	pager->pin = pin;

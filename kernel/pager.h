@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
- * pager.h - bringing in pages on a requester's behalf, elsewhere than in the
+ * pager.h - bringing in pages on a queue pair's behalf, elsewhere than in the
  * thread that rings the doorbell.
  */
 #ifndef TIDE_PAGER_H
@@ -17,8 +17,12 @@ struct tide_qp;
 /* Before what failed for want of memory is tried again. */
 #define TIDE_MEMORY_PAUSE	(HZ / 20)
 
+/* Faults in a row for the same bytes before they are pinned (M3). */
+#define TIDE_MAX_LOST		1
+
 struct tide_pager *tide_pager_start(struct tide_qp *qp,
-				    const struct tide_fault *fault, bool pin);
+				    const struct tide_fault *fault, bool pin,
+				    void (*then)(struct tide_qp *qp));
 void tide_pager_drop(struct tide_pager *pager);
 bool tide_pager_is_done(struct tide_pager *pager);
 int tide_pager_take(struct tide_pager *pager, struct tide_hold *hold);

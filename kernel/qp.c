@@ -7,6 +7,7 @@
 #include <rdma/uverbs_ioctl.h>
 
 #include "context.h"
+#include "datagram.h"
 #include "device.h"
 #include "mr.h"
 #include "mw.h"
@@ -17,13 +18,28 @@
 
 /*
  * All queue pairs of all devices: the local carrier finds a peer by its
- * number alone, whatever device it is on.  0 and 1 are special on the wire.
+ * number alone, whatever device it is on.  0, 1 and the last one are special on
+ * the wire.
  */
 static DEFINE_XARRAY_ALLOC(qps);
 static u32 next_qpn;
 
 #define FIRST_QPN	16
-#define LAST_QPN	0xffffff
+#define LAST_QPN	0xfffffe
+#define MAX_QPN		0xffffff
+
+/**
+ * tide_qp_peek - a queue pair by its number
+ * @qpn: the number
+ *
+ * Context: any; under rcu_read_lock(), for as long as it is used.
+ *
+ * Return: the queue pair, which may be on its way out, or NULL.
+ */
+struct tide_qp *tide_qp_peek(u32 qpn)
+{
+	return xa_load(&qps, qpn);
+}
 
 /**
  * tide_qp_find - a queue pair by its number
@@ -69,6 +85,14 @@ void tide_qp_get(struct tide_qp *qp)
 	refcount_inc(&qp->ref);
 }
 
+static void drop_queues(struct tide_qp *qp)
+{
+	tide_ring_destroy(&qp->req.sq);
+	tide_ring_destroy(&qp->resp.rq);
+	if (qp->resp.srq)
+		tide_srq_put(qp->resp.srq);
+}
+
 /* Drop a reference.  Context: any. */
 void tide_qp_put(struct tide_qp *qp)
 {
@@ -76,10 +100,8 @@ void tide_qp_put(struct tide_qp *qp)
 		return;
 	WARN_ON(qp->req.pager || qp->req.hold[TIDE_DST].nr ||
 		qp->req.hold[TIDE_SRC].nr || qp->req.waiter.srq);
-	tide_ring_destroy(&qp->req.sq);
-	tide_ring_destroy(&qp->resp.rq);
-	if (qp->resp.srq)
-		tide_srq_put(qp->resp.srq);
+	drop_queues(qp);
+	tide_datagrams_destroy(qp->dgs);
 	kfree_rcu(qp, rcu);
 }
 
@@ -143,6 +165,8 @@ void tide_qp_error(struct tide_qp *qp)
 	if (qp->state == IB_QPS_ERR)
 		return;
 	WRITE_ONCE(qp->state, IB_QPS_ERR);
+	if (qp->dgs)
+		tide_inbox_clear(&qp->dgs->inbox);
 	tide_resp_flush(qp);
 	if (qp->resp.srq)
 		tide_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
@@ -221,11 +245,16 @@ void tide_qps_error_of_context(u64 context_id)
 	}
 }
 
+static bool type_is_supported(enum ib_qp_type type)
+{
+	return type == IB_QPT_RC || type == IB_QPT_UD;
+}
+
 static int check_init_attr(const struct ib_qp_init_attr *init)
 {
 	const struct ib_qp_cap *cap = &init->cap;
 
-	if (init->qp_type != IB_QPT_RC || init->create_flags)
+	if (!type_is_supported(init->qp_type) || init->create_flags)
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
@@ -297,9 +326,13 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	if (!qp)
 		return ERR_PTR(-ENOMEM);
 	ret = make_queues(qp, init);
-	if (ret) {
-		kfree(qp);
-		return ERR_PTR(ret);
+	if (ret)
+		goto err_qp;
+	if (init->qp_type == IB_QPT_UD) {
+		qp->dgs = tide_datagrams_create(qp);
+		ret = -ENOMEM;
+		if (!qp->dgs)
+			goto err_queues;
 	}
 
 	refcount_set(&qp->ref, 1);
@@ -308,6 +341,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	INIT_LIST_HEAD(&qp->windows);
 	qp->ibqp = ibqp;
 	qp->dev = dev;
+	qp->type = init->qp_type;
 	qp->state = IB_QPS_RESET;
 	qp->context_id = context->id;
 	qp->pd_id = to_tide_pd(ibqp->pd)->id;
@@ -316,6 +350,12 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	qp->attr.cap = init->cap;
 	tide_req_init(qp);
 	return qp;
+
+err_queues:
+	drop_queues(qp);
+err_qp:
+	kfree(qp);
+	return ERR_PTR(ret);
 }
 
 static int qp_publish(struct tide_qp *qp, struct ib_udata *udata,
@@ -420,7 +460,7 @@ static bool attr_is_valid(const struct ib_qp_attr *attr, int mask)
 	if (mask & IB_QP_MAX_DEST_RD_ATOMIC &&
 	    attr->max_dest_rd_atomic > TIDE_MAX_RD_ATOMIC)
 		return false;
-	if (mask & IB_QP_DEST_QPN && attr->dest_qp_num > LAST_QPN)
+	if (mask & IB_QP_DEST_QPN && attr->dest_qp_num > MAX_QPN)
 		return false;
 	return true;
 }
@@ -458,6 +498,7 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 	STORE(IB_QP_MAX_DEST_RD_ATOMIC, max_dest_rd_atomic);
 	STORE(IB_QP_MIN_RNR_TIMER, min_rnr_timer);
 	STORE(IB_QP_DEST_QPN, dest_qp_num);
+	STORE(IB_QP_QKEY, qkey);
 	/* Programs pass whatever they registered memory with. */
 	if (mask & IB_QP_ACCESS_FLAGS)
 		qp->attr.qp_access_flags =
@@ -470,14 +511,22 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 	}
 }
 
+/* The queue pair is locked. */
+static void take_out_of_service(struct tide_qp *qp)
+{
+	WRITE_ONCE(qp->state, IB_QPS_RESET);
+	if (qp->dgs)
+		tide_inbox_clear(&qp->dgs->inbox);
+	tide_resp_reset(qp);
+}
+
 /* Back to what tide_create_qp() made.  qp->modify is held. */
 static int reset_qp(struct tide_qp *qp)
 {
 	int ret;
 
 	spin_lock_bh(&qp->lock);
-	WRITE_ONCE(qp->state, IB_QPS_RESET);
-	tide_resp_reset(qp);
+	take_out_of_service(qp);
 	qp->drain_event = false;
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
@@ -589,8 +638,7 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 
 	spin_lock_bh(&qp->lock);
 	qp->ibqp = NULL;
-	WRITE_ONCE(qp->state, IB_QPS_RESET);
-	tide_resp_reset(qp);
+	take_out_of_service(qp);
 	tide_qp_kick_peer(qp);
 	spin_unlock_bh(&qp->lock);
 

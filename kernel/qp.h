@@ -32,6 +32,8 @@
 #define TIDE_MAX_RD_ATOMIC	128
 #define TIDE_MAX_MSG		(1U << 31)
 
+struct tide_datagrams;
+
 /**
  * struct tide_sg - a scatter/gather list being worked through
  * @sge: the list, the kernel's copy
@@ -73,8 +75,10 @@ struct tide_recv {
  * @swap: for atomics
  * @src_qpn: who asks
  * @responder: the responder's incarnation that has accepted it
- * @waiter: who waits should there be no shared receive
+ * @waiter: who waits should there be no receive; NULL for nobody
  * @epoch: when it did
+ * @has_grh: the payload begins with a header
+ * @sl: service level to tell the receiver
  */
 struct tide_op {
 	enum ib_wr_opcode opcode;
@@ -90,6 +94,8 @@ struct tide_op {
 	u32 responder;
 	struct tide_srq_waiter *waiter;
 	u64 epoch;
+	bool has_grh;
+	u8 sl;
 };
 
 /* What keeps an operation from going on until a deadline. */
@@ -179,6 +185,8 @@ enum tide_counter {
 	TIDE_CNT_TX_BYTES,
 	TIDE_CNT_RX_MSGS,
 	TIDE_CNT_RX_BYTES,
+	TIDE_CNT_TX_DROPS,
+	TIDE_CNT_RX_DROPS,
 	TIDE_CNT_RNR_WAITS,
 	TIDE_CNT_RETRY_EXCEEDED,
 	TIDE_CNT_RNR_EXCEEDED,
@@ -198,6 +206,7 @@ enum tide_counter {
  *	all else that the core owns must not be touched; under @lock
  * @dev: its device; not to be followed without knowing that @ibqp is set
  * @qpn: its number
+ * @type: its transport
  * @state: enum ib_qp_state; written under @lock
  * @context_id: of the process's context that may ring for it
  * @handle: the process's name for it, for completions
@@ -214,6 +223,7 @@ enum tide_counter {
  * @windows: memory windows bound on it; under tide_mrs_lock()
  * @req: the send side
  * @resp: the receive side
+ * @dgs: what datagrams need; NULL if it does not send any
  * @counts: enum tide_counter
  * @retired: @counts were added to those of the device; under its stats_lock
  */
@@ -225,6 +235,7 @@ struct tide_qp {
 	struct ib_qp *ibqp;
 	struct tide_dev *dev;
 	u32 qpn;
+	enum ib_qp_type type;
 	enum ib_qp_state state;
 	u64 context_id;
 	u32 handle;
@@ -241,6 +252,7 @@ struct tide_qp {
 	struct list_head windows;
 	struct tide_requester req;
 	struct tide_responder resp;
+	struct tide_datagrams *dgs;
 	u64 counts[TIDE_CNT_NUM];
 	bool retired;
 };
@@ -272,9 +284,17 @@ static inline bool tide_qp_may_finish_sends(const struct tide_qp *qp)
 
 static inline bool tide_qp_may_receive(const struct tide_qp *qp)
 {
-	return qp->state == IB_QPS_RTR || tide_qp_may_finish_sends(qp);
+	return qp->state == IB_QPS_RTR || qp->state == IB_QPS_SQE ||
+	       tide_qp_may_finish_sends(qp);
 }
 
+/* Whether somebody answers, and is waited for. */
+static inline bool tide_qp_is_reliable(const struct tide_qp *qp)
+{
+	return qp->type != IB_QPT_UC && !qp->dgs;
+}
+
+struct tide_qp *tide_qp_peek(u32 qpn);
 struct tide_qp *tide_qp_find(u32 qpn);
 struct tide_qp *tide_qp_next(unsigned long *qpn);
 void tide_qp_get(struct tide_qp *qp);

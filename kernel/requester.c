@@ -10,6 +10,7 @@
 #include <linux/delay.h>
 #include <linux/wait_bit.h>
 
+#include "datagram.h"
 #include "local.h"
 #include "module.h"
 #include "mw.h"
@@ -30,9 +31,6 @@
  */
 #define BUDGET		(4 << 20)
 #define REQUEST_COST	4096
-
-/* Faults in a row for the same bytes before they are pinned (M3). */
-#define MAX_LOST	1
 
 /* RNR retry count that means forever (IBTA 9.7.5.2.8). */
 #define RNR_RETRY_FOREVER	7
@@ -194,32 +192,6 @@ static void req_complete(struct tide_qp *qp, enum ib_wc_status status)
 		tide_qp_complete(qp, tide_qp_send_cq(qp), &cqe, false);
 }
 
-/* The current operation has come to its end, good or bad. */
-static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
-{
-	struct tide_requester *req = &qp->req;
-
-	req_drop(req);
-	spin_lock_bh(&qp->lock);
-	/*
-	 * In error too, which a queue pair that talks to itself enters as the
-	 * responder first.  In any other state the entry was reset.
-	 */
-	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
-			 qp->state == IB_QPS_ERR)) {
-		if (verdict == TIDE_DONE) {
-			if (!opcode_is_own(req->op.opcode))
-				tide_count(qp, TIDE_CNT_TX_MSGS, 1);
-			req_complete(qp, IB_WC_SUCCESS);
-		} else {
-			tide_count(qp, failures[verdict].counter, 1);
-			req_complete(qp, failures[verdict].status);
-			tide_qp_error(qp);
-		}
-	}
-	spin_unlock_bh(&qp->lock);
-}
-
 /* Complete everything that is queued.  qp->lock is held. */
 static void req_flush(struct tide_qp *qp)
 {
@@ -239,20 +211,63 @@ static void req_flush(struct tide_qp *qp)
 	}
 }
 
-static bool opcode_is_known(u8 opcode)
+/*
+ * The current operation has failed.  What is not reliable goes on receiving,
+ * and may send again when it was told to (IBTA 10.3.1).  qp->lock is held.
+ */
+static void req_fail(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	tide_count(qp, failures[verdict].counter, 1);
+	req_complete(qp, failures[verdict].status);
+	if (tide_qp_is_reliable(qp)) {
+		tide_qp_error(qp);
+	} else if (tide_qp_may_finish_sends(qp)) {
+		WRITE_ONCE(qp->state, IB_QPS_SQE);
+		req_flush(qp);
+	}
+}
+
+/* The current operation has come to its end, good or bad. */
+static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_requester *req = &qp->req;
+
+	req_drop(req);
+	spin_lock_bh(&qp->lock);
+	/*
+	 * In error too, which a queue pair that talks to itself enters as the
+	 * responder first.  In any other state the entry was reset.
+	 */
+	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
+			 qp->state == IB_QPS_ERR)) {
+		if (verdict == TIDE_DONE) {
+			if (!opcode_is_own(req->op.opcode))
+				tide_count(qp, TIDE_CNT_TX_MSGS, 1);
+			req_complete(qp, IB_WC_SUCCESS);
+		} else {
+			req_fail(qp, verdict);
+		}
+	}
+	spin_unlock_bh(&qp->lock);
+}
+
+/* Whether a queue pair of this type may do this (IBTA 11.4.1.1). */
+static bool opcode_is_known(const struct tide_qp *qp, u8 opcode)
 {
 	switch (opcode) {
 	case IB_WR_SEND:
 	case IB_WR_SEND_WITH_IMM:
-	case IB_WR_SEND_WITH_INV:
+		return true;
 	case IB_WR_RDMA_WRITE:
 	case IB_WR_RDMA_WRITE_WITH_IMM:
+	case IB_WR_BIND_MW:
+	case IB_WR_LOCAL_INV:
+		return !qp->dgs;
+	case IB_WR_SEND_WITH_INV:
 	case IB_WR_RDMA_READ:
 	case IB_WR_ATOMIC_CMP_AND_SWP:
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
-	case IB_WR_BIND_MW:
-	case IB_WR_LOCAL_INV:
-		return true;
+		return tide_qp_is_reliable(qp);
 	default:
 		return false;
 	}
@@ -318,10 +333,10 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		.compare_add = wqe->rdma.compare_add,
 		.swap = wqe->rdma.swap,
 		.src_qpn = qp->qpn,
-		.waiter = &req->waiter,
+		.waiter = tide_qp_is_reliable(qp) ? &req->waiter : NULL,
 	};
 
-	if (!opcode_is_known(wqe->opcode))
+	if (!opcode_is_known(qp, wqe->opcode))
 		return TIDE_LOCAL_QP_OP;
 	if (opcode_is_own(wqe->opcode)) {
 		req->bind = wqe->bind;
@@ -373,13 +388,13 @@ static bool req_fetch(struct tide_qp *qp)
 	/* From here on it is the copy that counts, to the compiler too. */
 	barrier();
 	verdict = load_request(qp, &wqe, slot);
+	if (verdict == TIDE_DONE && qp->dgs)
+		verdict = tide_datagram_load(qp, &wqe);
 	if (verdict == TIDE_DONE) {
 		req->busy = true;
 		return true;
 	}
-	tide_count(qp, failures[verdict].counter, 1);
-	req_complete(qp, failures[verdict].status);
-	tide_qp_error(qp);
+	req_fail(qp, verdict);
 	return false;
 }
 
@@ -403,7 +418,7 @@ static bool req_next(struct tide_qp *qp)
 		ready = req_fetch(qp);
 	if (qp->ibqp && qp->state == IB_QPS_SQD)
 		req_drained(qp);
-	if (qp->ibqp && qp->state == IB_QPS_ERR)
+	if (qp->ibqp && (qp->state == IB_QPS_ERR || qp->state == IB_QPS_SQE))
 		req_flush(qp);
 	spin_unlock_bh(&qp->lock);
 	return ready;
@@ -425,6 +440,13 @@ static enum tide_verdict own_step(struct tide_qp *qp)
 	return ret ? TIDE_LOCAL_BIND : TIDE_DONE;
 }
 
+static enum tide_verdict carry_out(struct tide_qp *qp)
+{
+	if (opcode_is_own(qp->req.op.opcode))
+		return own_step(qp);
+	return qp->dgs ? tide_datagram_step(qp) : tide_local_step(qp);
+}
+
 /*
  * One step of the current operation.  Whoever takes the queue pair out of
  * service sets the state first and then waits for @stepping to go.
@@ -437,8 +459,7 @@ static enum tide_verdict req_step(struct tide_qp *qp)
 	WRITE_ONCE(req->stepping, true);
 	smp_mb();
 	if (tide_qp_may_finish_sends(qp))
-		verdict = opcode_is_own(req->op.opcode) ? own_step(qp) :
-							  tide_local_step(qp);
+		verdict = carry_out(qp);
 	smp_store_release(&req->stepping, false);
 	return verdict;
 }
@@ -522,7 +543,7 @@ static bool req_page_in(struct tide_qp *qp)
 	struct tide_requester *req = &qp->req;
 	struct tide_fault *fault = &req->stop.fault;
 	enum tide_side_index side = req->stop.side;
-	bool pin = req->lost[side]++ >= MAX_LOST;
+	bool pin = req->lost[side]++ >= TIDE_MAX_LOST;
 	struct tide_pager *pager;
 	unsigned long ahead;
 	int ret;
@@ -536,7 +557,8 @@ static bool req_page_in(struct tide_qp *qp)
 	ret = page_in_here(qp, fault, &req->hold[side], pin);
 	if (ret == -EBUSY || ret == -EFAULT || ret == -ENOMEM) {
 		tide_count(qp, TIDE_CNT_FAULT_WAITS, 1);
-		pager = tide_pager_start(qp, fault, pin);
+		pager = tide_pager_start(qp, fault, pin,
+					 tide_req_doorbell);
 		ret = PTR_ERR_OR_ZERO(pager);
 		if (!ret)
 			req->pager = pager;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
  * responder.c - executing operations that arrive at a queue pair, by the
- * rules of IBTA 9.7 (reliable service) and 9.9 (errors).
+ * rules of IBTA 9.7 and 9.8 (reliable and unreliable service) and 9.9 (errors).
  */
 #include "mw.h"
 #include "responder.h"
@@ -61,6 +61,9 @@ static enum tide_verdict resp_nak(struct tide_qp *qp,
 				  enum tide_verdict verdict,
 				  enum ib_event_type event)
 {
+	/* Who need not answer drops what it does not want (IBTA 9.9.3). */
+	if (!tide_qp_is_reliable(qp) && event != IB_EVENT_QP_FATAL)
+		return verdict;
 	tide_count(qp, TIDE_CNT_LOCAL_ERRORS, 1);
 	tide_qp_event(qp, event);
 	tide_qp_error(qp);
@@ -86,6 +89,10 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 	} else if (op->opcode != IB_WR_SEND) {
 		cqe.flags = TIDE_CQE_WITH_IMM;
 		cqe.imm_data = op->imm_data;
+	}
+	if (op->has_grh) {
+		cqe.flags |= TIDE_CQE_GRH;
+		cqe.sl = op->sl;
 	}
 	qp->resp.receiving = false;
 	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, op->solicited);
@@ -123,10 +130,11 @@ static u32 resp_posted(struct tide_qp *qp)
 }
 
 /* Take the next receive off the queue pair's own queue; as tide_srq_take(). */
-static int resp_take_own(struct tide_qp *qp)
+static int resp_take_own(struct tide_qp *qp, const struct tide_op *op)
 {
 	struct tide_responder *resp = &qp->resp;
-	u32 posted = resp_posted(qp);
+	u32 posted = op->waiter ? resp_posted(qp) :
+				  tide_ring_posted(&resp->rq);
 	bool makes_sense;
 
 	if (!posted)
@@ -155,7 +163,7 @@ static enum tide_verdict resp_take_receive(struct tide_qp *qp,
 	}
 
 	ret = resp->srq ? tide_srq_take(resp->srq, op->waiter, &resp->recv) :
-			  resp_take_own(qp);
+			  resp_take_own(qp, op);
 	if (ret == -EAGAIN)
 		return TIDE_RNR;
 	if (ret == -EIO)
@@ -165,6 +173,25 @@ static enum tide_verdict resp_take_receive(struct tide_qp *qp,
 		return resp_fail_receive(qp, op, IB_WC_LOC_QP_OP_ERR,
 					 TIDE_NAK_OP);
 	return TIDE_DONE;
+}
+
+/*
+ * The message does not fit the receive at hand.  If it can be dropped, the
+ * receive is for the next one.
+ */
+static enum tide_verdict resp_too_long(struct tide_qp *qp,
+				       const struct tide_op *op)
+{
+	struct tide_responder *resp = &qp->resp;
+
+	if (tide_qp_is_reliable(qp))
+		return resp_fail_receive(qp, op, IB_WC_LOC_LEN_ERR,
+					 TIDE_NAK_INVALID);
+	if (resp->srq) {
+		tide_srq_give_back(resp->srq, resp->recv.entry);
+		resp->receiving = false;
+	}
+	return TIDE_NAK_INVALID;
 }
 
 /* The domain that receives' keys belong to. */
@@ -182,8 +209,7 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
 	if (verdict != TIDE_DONE)
 		return verdict;
 	if (tide_sg_length(sg) < op->length)
-		return resp_fail_receive(qp, op, IB_WC_LOC_LEN_ERR,
-					 TIDE_NAK_INVALID);
+		return resp_too_long(qp, op);
 	if (!tide_sg_allowed(sg, recv_pd_id(qp), op->length,
 			     IB_ACCESS_LOCAL_WRITE))
 		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,

@@ -141,7 +141,7 @@ static void stand_in_line(struct tide_srq *srq, struct tide_srq_waiter *waiter)
 static bool is_its_turn(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 			u32 posted)
 {
-	if (waiter->promised)
+	if (waiter && waiter->promised)
 		return posted;
 	return posted > srq->promised && list_empty(&srq->waiters);
 }
@@ -162,7 +162,7 @@ static int take(struct tide_srq *srq, struct tide_recv *recv)
 /**
  * tide_srq_take - take the next receive
  * @srq: the queue
- * @waiter: of the requester that it is for
+ * @waiter: of the requester that it is for; NULL if it does not wait
  * @recv: filled in
  *
  * Context: any but hard interrupts; takes tide_srq.lock. By who runs the
@@ -178,7 +178,7 @@ int tide_srq_take(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 	int ret = -EAGAIN;
 	u32 posted;
 
-	if (waiter->srq != srq)
+	if (waiter && waiter->srq != srq)
 		tide_srq_leave(waiter);
 	spin_lock_bh(&srq->lock);
 	posted = look(srq);
@@ -186,9 +186,10 @@ int tide_srq_take(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 		serve(srq);
 		ret = -EIO;
 	} else if (is_its_turn(srq, waiter, posted)) {
-		step_out(srq, waiter);
+		if (waiter)
+			step_out(srq, waiter);
 		ret = take(srq, recv);
-	} else {
+	} else if (waiter) {
 		stand_in_line(srq, waiter);
 	}
 	check_limit(srq);

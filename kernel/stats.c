@@ -18,6 +18,8 @@ static struct rdma_stat_desc descs[TIDE_CNT_NUM + TIDE_ODP_COUNTERS] = {
 	[TIDE_CNT_TX_BYTES] = { .name = "tx_bytes" },
 	[TIDE_CNT_RX_MSGS] = { .name = "rx_msgs" },
 	[TIDE_CNT_RX_BYTES] = { .name = "rx_bytes" },
+	[TIDE_CNT_TX_DROPS] = { .name = "tx_drops" },
+	[TIDE_CNT_RX_DROPS] = { .name = "rx_drops" },
 	[TIDE_CNT_RNR_WAITS] = { .name = "rnr_waits" },
 	[TIDE_CNT_RETRY_EXCEEDED] = { .name = "retry_exceeded" },
 	[TIDE_CNT_RNR_EXCEEDED] = { .name = "rnr_retry_exceeded" },

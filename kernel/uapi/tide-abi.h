@@ -28,7 +28,7 @@
 #include <stddef.h>
 #endif
 
-#define TIDE_ABI_VERSION	3
+#define TIDE_ABI_VERSION	4
 
 #define TIDE_MAX_SGE		32
 #define TIDE_MAX_INLINE		1024
@@ -70,6 +70,11 @@ struct tide_abi_alloc_ucontext_resp {
 
 struct tide_abi_alloc_pd_resp {
 	__u32 pdn;
+	__u32 reserved;
+};
+
+struct tide_abi_create_ah_resp {
+	__u32 ah;			/* for struct tide_send_wqe */
 	__u32 reserved;
 };
 
@@ -206,6 +211,12 @@ struct tide_send_wqe {
 			__aligned_u64 compare_add;
 			__aligned_u64 swap;
 		} rdma;			/* atomics too */
+		struct {
+			__u32 ah;
+			__u32 remote_qpn;
+			__u32 remote_qkey;
+			__u32 reserved;
+		} ud;
 		struct tide_bind bind;
 		__u8 transport[32];
 	};
@@ -251,7 +262,7 @@ struct tide_cqe {
 	__u32 src_qp;
 	__u16 pkey_index;
 	__u16 slid;
-	__u8 sl;
+	__u8 sl;			/* of a datagram: of which header */
 	__u8 dlid_path_bits;
 	__u16 reserved0;
 	union {
@@ -274,6 +285,7 @@ TIDE_ABI_LAYOUT(tide_abi_ring, count, 12);
 TIDE_ABI_LAYOUT(tide_abi_ring, stride, 16);
 TIDE_ABI_SIZE(tide_abi_alloc_ucontext_resp, 8);
 TIDE_ABI_SIZE(tide_abi_alloc_pd_resp, 8);
+TIDE_ABI_SIZE(tide_abi_create_ah_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_cq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_cq_resp, ring, 8);
 TIDE_ABI_SIZE(tide_abi_create_qp, 8);
@@ -303,6 +315,9 @@ TIDE_ABI_LAYOUT(tide_send_wqe, rdma.remote_addr, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.rkey, 24);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.compare_add, 32);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.swap, 40);
+TIDE_ABI_LAYOUT(tide_send_wqe, ud.ah, 16);
+TIDE_ABI_LAYOUT(tide_send_wqe, ud.remote_qpn, 20);
+TIDE_ABI_LAYOUT(tide_send_wqe, ud.remote_qkey, 24);
 TIDE_ABI_LAYOUT(tide_send_wqe, bind, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, inline_length, 48);
 TIDE_ABI_SIZE(tide_recv_wqe, 16);

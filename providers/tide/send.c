@@ -40,6 +40,8 @@ uint64_t tide_supported_send_ops(enum ibv_qp_type type)
 		return inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
 		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
 		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
+	case IBV_QPT_UD:
+		return OP(IBV_WR_SEND) | OP(IBV_WR_SEND_WITH_IMM);
 	default:
 		return 0;
 	}
@@ -133,6 +135,14 @@ static void set_operands(struct tide_qp *qp, uint64_t compare_add,
 {
 	qp->wqe->rdma.compare_add = compare_add;
 	qp->wqe->rdma.swap = swap;
+}
+
+static void set_ud(struct tide_qp *qp, struct ibv_ah *ah, uint32_t remote_qpn,
+		   uint32_t remote_qkey)
+{
+	qp->wqe->ud.ah = to_tide_ah(ah)->number;
+	qp->wqe->ud.remote_qpn = remote_qpn;
+	qp->wqe->ud.remote_qkey = remote_qkey;
 }
 
 static int set_bind(struct tide_qp *qp, const struct ibv_mw *mw, uint32_t rkey,
@@ -240,6 +250,9 @@ static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
 		break;
 	}
 
+	if (qp->vqp.qp.qp_type == IBV_QPT_UD)
+		set_ud(qp, wr->wr.ud.ah, wr->wr.ud.remote_qpn,
+		       wr->wr.ud.remote_qkey);
 	if (!(own_ops & OP(wr->opcode)))
 		err = set_payload(qp, wr);
 	if (err)
@@ -424,6 +437,15 @@ static void wr_atomic_fetch_add(struct ibv_qp_ex *qpx, uint32_t rkey,
 	set_operands(to_tide_qp_ex(qpx), add, 0);
 }
 
+static void wr_set_ud_addr(struct ibv_qp_ex *qpx, struct ibv_ah *ah,
+			   uint32_t remote_qpn, uint32_t remote_qkey)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (!qp->list_error)
+		set_ud(qp, ah, remote_qpn, remote_qkey);
+}
+
 static void wr_set_sge_list(struct ibv_qp_ex *qpx, size_t num_sge,
 			    const struct ibv_sge *sges)
 {
@@ -488,4 +510,5 @@ void tide_set_wr_ops(struct ibv_qp_ex *qpx)
 	qpx->wr_set_sge_list = wr_set_sge_list;
 	qpx->wr_set_inline_data = wr_set_inline_data;
 	qpx->wr_set_inline_data_list = wr_set_inline_data_list;
+	qpx->wr_set_ud_addr = wr_set_ud_addr;
 }

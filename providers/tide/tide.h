@@ -29,6 +29,7 @@
  */
 #define _STRUCT_tide_abi_alloc_ucontext_resp
 #define _STRUCT_tide_abi_alloc_pd_resp
+#define _STRUCT_tide_abi_create_ah_resp
 #define _STRUCT_tide_abi_create_cq_resp
 #define _STRUCT_tide_abi_create_qp
 #define _STRUCT_tide_abi_create_qp_resp
@@ -39,6 +40,8 @@ DECLARE_DRV_CMD(tide_alloc_ucontext, IB_USER_VERBS_CMD_GET_CONTEXT,
 		empty, tide_abi_alloc_ucontext_resp);
 DECLARE_DRV_CMD(tide_alloc_pd, IB_USER_VERBS_CMD_ALLOC_PD,
 		empty, tide_abi_alloc_pd_resp);
+DECLARE_DRV_CMD(tide_create_ah, IB_USER_VERBS_CMD_CREATE_AH,
+		empty, tide_abi_create_ah_resp);
 DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
 		empty, tide_abi_create_cq_resp);
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
@@ -122,6 +125,12 @@ struct tide_qp {
 	struct tide_send_wqe *wqe;
 };
 
+/* @number: what work requests name it by */
+struct tide_ah {
+	struct ibv_ah ibah;
+	uint32_t number;
+};
+
 /* @memory is page-aligned, and longer than @length to the end of its page. */
 struct tide_dm {
 	struct verbs_dm vdm;
@@ -148,6 +157,11 @@ static inline struct tide_srq *to_tide_srq(struct ibv_srq *srq)
 static inline struct tide_qp *to_tide_qp(struct ibv_qp *qp)
 {
 	return container_of(qp, struct tide_qp, vqp.qp);
+}
+
+static inline struct tide_ah *to_tide_ah(struct ibv_ah *ah)
+{
+	return container_of(ah, struct tide_ah, ibah);
 }
 
 static inline struct tide_dm *to_tide_dm(struct ibv_dm *dm)
@@ -194,7 +208,7 @@ int tide_query_port(struct ibv_context *context, uint8_t port,
 struct ibv_pd *tide_alloc_pd(struct ibv_context *context);
 int tide_dealloc_pd(struct ibv_pd *pd);
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr);
-int tide_destroy_ah(struct ibv_ah *ah);
+int tide_destroy_ah(struct ibv_ah *ibah);
 struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 			   uint64_t hca_va, int access);
 int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,

@@ -71,30 +71,32 @@ int tide_dealloc_pd(struct ibv_pd *pd)
 
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
 {
-	struct ib_uverbs_create_ah_resp resp;
-	struct ibv_ah *ah;
+	struct tide_create_ah_resp resp = {};
+	struct tide_ah *ah;
 
 	ah = calloc(1, sizeof(*ah));
 	if (!ah)
 		return NULL;
 
-	if (ibv_cmd_create_ah(pd, ah, attr, &resp, sizeof(resp))) {
+	if (ibv_cmd_create_ah(pd, &ah->ibah, attr, &resp.ibv_resp,
+			      sizeof(resp))) {
 		free(ah);
 		return NULL;
 	}
 
-	return ah;
+	ah->number = resp.drv_payload.ah;
+	return &ah->ibah;
 }
 
-int tide_destroy_ah(struct ibv_ah *ah)
+int tide_destroy_ah(struct ibv_ah *ibah)
 {
 	int ret;
 
-	ret = ibv_cmd_destroy_ah(ah);
+	ret = ibv_cmd_destroy_ah(ibah);
 	if (ret)
 		return ret;
 
-	free(ah);
+	free(to_tide_ah(ibah));
 	return 0;
 }
 

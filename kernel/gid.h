@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
+/*
+ * gid.h - which addresses are whose.
+ */
+#ifndef TIDE_GID_H
+#define TIDE_GID_H
+
+#include <rdma/ib_verbs.h>
+
+struct tide_dev;
+
+bool tide_gid_is_of(const union ib_gid *gid, const struct tide_dev *dev);
+int tide_add_gid(const struct ib_gid_attr *attr, void **context);
+int tide_del_gid(const struct ib_gid_attr *attr, void **context);
+
+#endif /* TIDE_GID_H */

@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * mcast.c - multicast groups.
+ *
+ * A group is a device's own, as an IP multicast group is an interface's: on
+ * another device of this host, that is another link, its members are reached
+ * as those on other hosts are.
+ */
+#include <linux/hashtable.h>
+#include <linux/jhash.h>
+#include <linux/rculist.h>
+#include <linux/slab.h>
+
+#include "device.h"
+#include "mcast.h"
+#include "qp.h"
+
+/**
+ * struct group - a group with at least one member
+ * @node: in @groups
+ * @dev: its device
+ * @mgid: its address
+ * @members: struct member
+ * @num: how many
+ * @rcu: frees it
+ */
+struct group {
+	struct hlist_node node;
+	struct tide_dev *dev;
+	union ib_gid mgid;
+	struct list_head members;
+	unsigned int num;
+	struct rcu_head rcu;
+};
+
+/**
+ * struct member - a queue pair that is attached
+ * @node: in its group
+ * @qp: the queue pair, held
+ * @times: how often it was; the core may know one group by several LIDs
+ * @rcu: frees it
+ */
+struct member {
+	struct list_head node;
+	struct tide_qp *qp;
+	unsigned int times;
+	struct rcu_head rcu;
+};
+
+static DEFINE_HASHTABLE(groups, 8);
+static DEFINE_MUTEX(groups_lock);
+
+static u32 mgid_hash(const union ib_gid *mgid)
+{
+	return jhash(mgid, sizeof(*mgid), 0);
+}
+
+/* Under groups_lock or rcu_read_lock(). */
+static struct group *find_group(const struct tide_dev *dev,
+				const union ib_gid *mgid)
+{
+	struct group *group;
+
+	hash_for_each_possible_rcu(groups, group, node, mgid_hash(mgid),
+				   lockdep_is_held(&groups_lock))
+		if (group->dev == dev &&
+		    !memcmp(&group->mgid, mgid, sizeof(*mgid)))
+			return group;
+	return NULL;
+}
+
+/* Under groups_lock, from here on. */
+static struct member *find_member(const struct group *group,
+				  const struct tide_qp *qp)
+{
+	struct member *member;
+
+	list_for_each_entry(member, &group->members, node)
+		if (member->qp == qp)
+			return member;
+	return NULL;
+}
+
+static struct group *make_group(struct tide_dev *dev,
+				const union ib_gid *mgid)
+{
+	struct group *group;
+
+	if (dev->mcast_groups >= TIDE_MAX_MCAST_GRP)
+		return NULL;
+	group = kzalloc(sizeof(*group), GFP_KERNEL_ACCOUNT);
+	if (!group)
+		return NULL;
+	group->dev = dev;
+	group->mgid = *mgid;
+	INIT_LIST_HEAD(&group->members);
+	hash_add_rcu(groups, &group->node, mgid_hash(mgid));
+	dev->mcast_groups++;
+	return group;
+}
+
+static void drop_if_empty(struct group *group)
+{
+	if (group->num)
+		return;
+	hash_del_rcu(&group->node);
+	group->dev->mcast_groups--;
+	kfree_rcu(group, rcu);
+}
+
+static int add_member(struct group *group, struct tide_qp *qp)
+{
+	struct member *member = find_member(group, qp);
+
+	if (member) {
+		member->times++;
+		return 0;
+	}
+	if (group->num >= TIDE_MAX_MCAST_QPS)
+		return -ENOMEM;
+	member = kzalloc(sizeof(*member), GFP_KERNEL_ACCOUNT);
+	if (!member)
+		return -ENOMEM;
+	tide_qp_get(qp);
+	member->qp = qp;
+	member->times = 1;
+	list_add_tail_rcu(&member->node, &group->members);
+	group->num++;
+	return 0;
+}
+
+static void remove_member(struct group *group, struct member *member)
+{
+	if (--member->times)
+		return;
+	list_del_rcu(&member->node);
+	group->num--;
+	tide_qp_put(member->qp);
+	kfree_rcu(member, rcu);
+}
+
+/**
+ * tide_mcast_walk - find the members of a group
+ * @dev: the device
+ * @mgid: the group's address
+ * @visit: called for each, which may be destroyed already
+ * @arg: passed to it
+ *
+ * Context: any; under rcu_read_lock(), which keeps the queue pairs' memory.
+ */
+void tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
+		     void (*visit)(struct tide_qp *qp, const void *arg),
+		     const void *arg)
+{
+	const struct group *group = find_group(dev, mgid);
+	const struct member *member;
+
+	if (!group)
+		return;
+	list_for_each_entry_rcu(member, &group->members, node)
+		visit(member->qp, arg);
+}
+
+int tide_attach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid)
+{
+	struct tide_dev *dev = to_tide_dev(ibqp->device);
+	struct group *group;
+	int ret = -ENOMEM;
+
+	mutex_lock(&groups_lock);
+	group = find_group(dev, mgid) ?: make_group(dev, mgid);
+	if (group) {
+		ret = add_member(group, to_tide_qp(ibqp));
+		drop_if_empty(group);
+	}
+	mutex_unlock(&groups_lock);
+	return ret;
+}
+
+int tide_detach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid)
+{
+	struct member *member = NULL;
+	struct group *group;
+
+	mutex_lock(&groups_lock);
+	group = find_group(to_tide_dev(ibqp->device), mgid);
+	if (group)
+		member = find_member(group, to_tide_qp(ibqp));
+	if (member) {
+		remove_member(group, member);
+		drop_if_empty(group);
+	}
+	mutex_unlock(&groups_lock);
+	return member ? 0 : -EINVAL;
+}
