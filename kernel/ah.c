@@ -108,7 +108,8 @@ int tide_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 
 	if (udata && udata->outlen < sizeof(struct tide_abi_create_ah_resp))
 		return -EINVAL;
-	if (!atomic_add_unless(&dev->num_ahs, 1, TIDE_MAX_AH))
+	/* What processes have does not keep the kernel from having its own. */
+	if (!atomic_add_unless(&dev->num_ahs, 1, udata ? TIDE_MAX_AH : INT_MAX))
 		return -ENOMEM;
 	ah->attr = *init->ah_attr;
 	ah->attr.grh.sgid_attr = NULL;

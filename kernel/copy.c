@@ -118,6 +118,8 @@ static bool view_open(struct view *view, const struct tide_side *side,
 	view->va = mr->va + (side->access.addr - mr->iova);
 	if (mr->region) {
 		view_open_on_demand(view, side, len);
+	} else if (mr->kernel) {
+		view->kaddr = (void *)view->va;
 	} else {
 		view->entries = mr->entries;
 		view->base = mr->va & PAGE_MASK;

@@ -7,6 +7,7 @@
 #include "context.h"
 #include "cq.h"
 #include "device.h"
+#include "kverbs.h"
 
 static void cq_overflow(struct tide_cq *cq)
 {
@@ -80,15 +81,17 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	struct tide_abi_create_cq_resp resp = {};
 	int ret;
 
-	if (!data || attr->flags)
+	if (attr->flags)
 		return -EOPNOTSUPP;
 	if (attr->cqe < 1 || attr->cqe > TIDE_MAX_CQE)
 		return -EINVAL;
-	if (data->outlen < sizeof(resp))
+	if (data && data->outlen < sizeof(resp))
 		return -EINVAL;
 
 	spin_lock_init(&cq->lock);
 	cq->cqn = atomic_inc_return(&dev->next_cqn);
+	if (!data)
+		return tide_kcq_init(cq, attr);
 	ret = tide_ring_init(&cq->ring, attr->cqe, sizeof(struct tide_cqe));
 	if (ret)
 		return ret;

@@ -21,6 +21,7 @@
  * @overflowed: an entry found no room; the queue stays in error until it is
  *	destroyed
  * @cqn: its number
+ * @poll_lock: of a kernel user's queue: serialises who polls; interrupts off
  */
 struct tide_cq {
 	struct ib_cq ibcq;
@@ -28,6 +29,7 @@ struct tide_cq {
 	struct tide_ring ring;
 	bool overflowed;
 	u32 cqn;
+	spinlock_t poll_lock;
 };
 
 static inline struct tide_cq *to_tide_cq(struct ib_cq *ibcq)

@@ -14,18 +14,12 @@
 #include "datagram.h"
 #include "device.h"
 #include "gid.h"
+#include "gsi.h"
 #include "mcast.h"
 #include "sg.h"
 
 /* The sender's own key is meant (IBTA's controlled Q_Key). */
 #define QKEY_OWN		BIT(31)
-
-/*
- * What mlx5 tells in the low bits of a completion's service level, and UCX
- * reads there to know where in the 40 bytes the addresses are.
- */
-#define SL_HEADER_IPV6		1
-#define SL_HEADER_IPV4		2
 
 /* Of the packet that the wire would have: behind the IP header. */
 #define UDP_LEN			8
@@ -101,7 +95,7 @@ static void fill_ipv4(struct tide_datagram *dg, const struct tide_av *av,
 	ip->saddr = ipv4_of(&av->sgid);
 	ip->daddr = ipv4_of(&av->dgid);
 	ip->check = ip_fast_csum(ip, ip->ihl);
-	dg->op.sl = SL_HEADER_IPV4;
+	dg->op.sl = TIDE_SL_HEADER_IPV4;
 }
 
 static void fill_ipv6(struct tide_datagram *dg, const struct tide_av *av,
@@ -115,7 +109,7 @@ static void fill_ipv6(struct tide_datagram *dg, const struct tide_av *av,
 	ip->hop_limit = av->hop_limit;
 	memcpy(&ip->saddr, &av->sgid, sizeof(ip->saddr));
 	memcpy(&ip->daddr, &av->dgid, sizeof(ip->daddr));
-	dg->op.sl = SL_HEADER_IPV6;
+	dg->op.sl = TIDE_SL_HEADER_IPV6;
 }
 
 /**
@@ -137,9 +131,13 @@ enum tide_verdict tide_datagram_load(struct tide_qp *qp,
 
 	if (length > ib_mtu_enum_to_int(tide_port_mtu(qp->dev)))
 		return TIDE_LOCAL_LEN;
-	if (!tide_av_find(wqe->ud.ah, qp->pd_id, &av))
+	if (qp->kernel)
+		av = qp->kernel->av[req->sq.index & req->sq.mask];
+	else if (!tide_av_find(wqe->ud.ah, qp->pd_id, &av))
 		return TIDE_LOCAL_QP_OP;
 	dg->op = req->op;
+	if (qp->kernel)
+		dg->op.src_qpn = TIDE_GSI_QPN;
 	dg->op.length = sizeof(dg->grh) + length;
 	dg->op.has_grh = true;
 	dg->payload = req->inline_data ?: qp->dgs->buffer;
@@ -211,9 +209,12 @@ static void deliver(struct tide_qp *qp, const void *arg)
 static struct tide_qp *find_receiver(const struct tide_qp *from,
 				     const struct tide_datagram *dg)
 {
-	struct tide_qp *qp = tide_qp_peek(dg->dest_qpn);
+	struct tide_qp *qp;
 
-	if (!qp || qp->net_cookie != from->net_cookie ||
+	if (dg->dest_qpn == TIDE_GSI_QPN)
+		return tide_gsi_peek(from, &dg->dgid);
+	qp = tide_qp_peek(dg->dest_qpn);
+	if (!qp || qp->kernel || qp->net_cookie != from->net_cookie ||
 	    !tide_gid_is_of(&dg->dgid, qp->dev))
 		return NULL;
 	return qp;

@@ -21,6 +21,13 @@
 /* The most that a datagram carries, whatever the MTU of the port is. */
 #define TIDE_MAX_DATAGRAM	4096
 
+/*
+ * What mlx5 tells in the low bits of a completion's service level, and UCX
+ * reads there to know where in the 40 bytes the addresses are.
+ */
+#define TIDE_SL_HEADER_IPV6	1
+#define TIDE_SL_HEADER_IPV4	2
+
 /**
  * struct tide_datagram - a datagram
  * @op: what its receivers get to see; its length is that of header and payload

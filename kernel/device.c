@@ -11,6 +11,7 @@
 #include <net/addrconf.h>
 #include <rdma/ib_addr.h>
 #include <rdma/ib_cache.h>
+#include <rdma/ib_mad.h>
 #include <rdma/uverbs_ioctl.h>
 
 #include "ah.h"
@@ -20,6 +21,7 @@
 #include "device.h"
 #include "dm.h"
 #include "gid.h"
+#include "kverbs.h"
 #include "mapped.h"
 #include "mcast.h"
 #include "mr.h"
@@ -168,7 +170,8 @@ static int tide_get_port_immutable(struct ib_device *ibdev, u32 port,
 	struct ib_port_attr attr = {};
 	int ret;
 
-	immutable->core_cap_flags = RDMA_CORE_CAP_PROT_ROCE_UDP_ENCAP;
+	immutable->core_cap_flags = RDMA_CORE_PORT_IBA_ROCE_UDP_ENCAP;
+	immutable->max_mad_size = IB_MGMT_MAD_SIZE;
 	ret = ib_query_port(ibdev, port, &attr);
 	if (ret)
 		return ret;
@@ -263,6 +266,7 @@ static const struct ib_device_ops tide_ops = {
 	.fill_res_qp_entry = tide_fill_res_qp_entry,
 	.fill_stat_mr_entry = tide_fill_stat_mr_entry,
 	TIDE_FILL_RES_SRQ_ENTRY
+	.get_dma_mr = tide_get_dma_mr,
 	.get_dev_fw_str = tide_get_dev_fw_str,
 	.get_hw_stats = tide_get_hw_stats,
 	.get_link_layer = tide_get_link_layer,
@@ -271,6 +275,9 @@ static const struct ib_device_ops tide_ops = {
 	.mmap_free = tide_mapped_mmap_free,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
+	.poll_cq = tide_poll_cq,
+	.post_recv = tide_post_recv,
+	.post_send = tide_post_send,
 	.query_ah = tide_query_ah,
 	.query_device = tide_query_device,
 	.query_pkey = tide_query_pkey,
@@ -279,6 +286,7 @@ static const struct ib_device_ops tide_ops = {
 	.query_srq = tide_query_srq,
 	.reg_dm_mr = tide_reg_dm_mr,
 	.reg_user_mr = tide_reg_user_mr,
+	.req_notify_cq = tide_req_notify_cq,
 	.rereg_user_mr = tide_rereg_user_mr,
 
 	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),

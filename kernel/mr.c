@@ -395,6 +395,30 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 	return ibmr;
 }
 
+/*
+ * What the core lets a kernel user access its memory by: the device uses
+ * virtual addresses for DMA, so they are the kernel's.  Nobody else has such a
+ * user's protection domain.
+ */
+struct ib_mr *tide_get_dma_mr(struct ib_pd *ibpd, int access)
+{
+	const struct tide_mr like = {
+		.ibdev = ibpd->device,
+		.pd_id = to_tide_pd(ibpd)->id,
+		.access = access,
+		.length = U64_MAX,
+		.kernel = true,
+	};
+	struct tide_mr *mr;
+
+	if (access & ~IB_ACCESS_LOCAL_WRITE)
+		return ERR_PTR(-EOPNOTSUPP);
+	mr = tide_mr_alloc(&like);
+	if (!mr)
+		return ERR_PTR(-ENOMEM);
+	return tide_mr_register(mr);
+}
+
 /* Whether the memory that @mr has is enough for other rights to it. */
 static bool mr_memory_serves(const struct tide_mr *mr, int access)
 {

@@ -42,6 +42,7 @@
  * @umem: the pinned memory, or NULL
  * @entries: the pages of @umem, or of device memory, as a leaf would have them
  * @region: an on-demand region's window on its mirror, or NULL
+ * @kernel: addresses are the kernel's, all of them
  * @ibdev: its device
  * @windows: how many memory windows are bound to it
  * @parent: the region that a memory window is bound to, or NULL; all the
@@ -64,6 +65,7 @@ struct tide_mr {
 	struct ib_umem *umem;
 	unsigned long *entries;
 	struct tide_region *region;
+	bool kernel;
 	struct ib_device *ibdev;
 	unsigned int windows;
 	struct tide_mr *parent;
@@ -146,6 +148,7 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 struct ib_mr *tide_rereg_user_mr(struct ib_mr *ibmr, int flags, u64 start,
 				 u64 length, u64 iova, int access,
 				 struct ib_pd *ibpd, struct ib_udata *udata);
+struct ib_mr *tide_get_dma_mr(struct ib_pd *ibpd, int access);
 int tide_dereg_mr(struct ib_mr *ibmr, struct ib_udata *udata);
 void tide_mr_init(void);
 

@@ -9,6 +9,8 @@
 #include "context.h"
 #include "datagram.h"
 #include "device.h"
+#include "gsi.h"
+#include "kverbs.h"
 #include "mr.h"
 #include "mw.h"
 #include "qp.h"
@@ -93,6 +95,13 @@ static void drop_queues(struct tide_qp *qp)
 		tide_srq_put(qp->resp.srq);
 }
 
+static void drop_parts(struct tide_qp *qp)
+{
+	tide_kqp_destroy(qp);
+	tide_datagrams_destroy(qp->dgs);
+	drop_queues(qp);
+}
+
 /* Drop a reference.  Context: any. */
 void tide_qp_put(struct tide_qp *qp)
 {
@@ -100,8 +109,7 @@ void tide_qp_put(struct tide_qp *qp)
 		return;
 	WARN_ON(qp->req.pager || qp->req.hold[TIDE_DST].nr ||
 		qp->req.hold[TIDE_SRC].nr || qp->req.waiter.srq);
-	drop_queues(qp);
-	tide_datagrams_destroy(qp->dgs);
+	drop_parts(qp);
 	kfree_rcu(qp, rcu);
 }
 
@@ -204,6 +212,8 @@ static void flush_shared(struct tide_qp *qp)
  * tide_qps_error_of_device - let programs see the end of what they posted
  * @dev: the device, which goes
  *
+ * The kernel's own users are told otherwise, and in their turn.
+ *
  * Context: process; the caller holds the device.
  */
 void tide_qps_error_of_device(struct tide_dev *dev)
@@ -213,13 +223,13 @@ void tide_qps_error_of_device(struct tide_dev *dev)
 	struct tide_qp *qp;
 
 	while ((qp = tide_qp_next(&qpn))) {
-		if (qp->dev == dev)
+		if (qp->dev == dev && !qp->kernel)
 			force_error(qp);
 		tide_qp_put(qp);
 	}
 	qpn = 0;
 	while ((qp = tide_qp_next(&qpn))) {
-		if (qp->dev == dev) {
+		if (qp->dev == dev && !qp->kernel) {
 			tide_req_settle(qp, until);
 			flush_shared(qp);
 		}
@@ -245,16 +255,22 @@ void tide_qps_error_of_context(u64 context_id)
 	}
 }
 
-static bool type_is_supported(enum ib_qp_type type)
+/*
+ * What the kernel's users would do with other types takes fast registration,
+ * which there is none of.
+ */
+static bool type_is_supported(enum ib_qp_type type, bool kernel)
 {
+	if (kernel)
+		return type == IB_QPT_GSI;
 	return type == IB_QPT_RC || type == IB_QPT_UD;
 }
 
-static int check_init_attr(const struct ib_qp_init_attr *init)
+static int check_init_attr(const struct ib_qp_init_attr *init, bool kernel)
 {
 	const struct ib_qp_cap *cap = &init->cap;
 
-	if (!type_is_supported(init->qp_type) || init->create_flags)
+	if (!type_is_supported(init->qp_type, kernel) || init->create_flags)
 		return -EOPNOTSUPP;
 	if (!init->send_cq || !init->recv_cq)
 		return -EINVAL;
@@ -314,6 +330,17 @@ static int make_queues(struct tide_qp *qp, struct ib_qp_init_attr *init)
 	return 0;
 }
 
+/* Make what only some have; drop_parts() undoes it, all or some. */
+static int make_others(struct tide_qp *qp, enum ib_qp_type type)
+{
+	if (type == IB_QPT_UD || type == IB_QPT_GSI) {
+		qp->dgs = tide_datagrams_create(qp);
+		if (!qp->dgs)
+			return -ENOMEM;
+	}
+	return type == IB_QPT_GSI ? tide_kqp_init(qp) : 0;
+}
+
 static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 				struct ib_qp_init_attr *init,
 				const struct tide_ucontext *context)
@@ -328,12 +355,9 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	ret = make_queues(qp, init);
 	if (ret)
 		goto err_qp;
-	if (init->qp_type == IB_QPT_UD) {
-		qp->dgs = tide_datagrams_create(qp);
-		ret = -ENOMEM;
-		if (!qp->dgs)
-			goto err_queues;
-	}
+	ret = make_others(qp, init->qp_type);
+	if (ret)
+		goto err_parts;
 
 	refcount_set(&qp->ref, 1);
 	spin_lock_init(&qp->lock);
@@ -343,7 +367,8 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	qp->dev = dev;
 	qp->type = init->qp_type;
 	qp->state = IB_QPS_RESET;
-	qp->context_id = context->id;
+	if (context)
+		qp->context_id = context->id;
 	qp->pd_id = to_tide_pd(ibqp->pd)->id;
 	qp->net_cookie = dev_net(dev->ndev)->net_cookie;
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
@@ -351,8 +376,8 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	tide_req_init(qp);
 	return qp;
 
-err_queues:
-	drop_queues(qp);
+err_parts:
+	drop_parts(qp);
 err_qp:
 	kfree(qp);
 	return ERR_PTR(ret);
@@ -384,29 +409,49 @@ err_sq:
 	return ret;
 }
 
+/* What a process asks for. */
+static int load_create(struct tide_abi_create_qp *req, struct ib_udata *udata)
+{
+	int ret;
+
+	if (udata->inlen < sizeof(*req) ||
+	    udata->outlen < sizeof(struct tide_abi_create_qp_resp))
+		return -EINVAL;
+	ret = ib_copy_from_udata(req, udata, sizeof(*req));
+	if (ret)
+		return ret;
+	return req->reserved ? -EINVAL : 0;
+}
+
+/* Let its user find it: the process the rings, the others the number. */
+static int qp_announce(struct tide_qp *qp, struct ib_udata *udata,
+		       struct tide_ucontext *context)
+{
+	qp->ibqp->qp_num = qp->qpn;
+	if (context)
+		return qp_publish(qp, udata, context);
+	qp->ibqp->qp_num = TIDE_GSI_QPN;
+	tide_gsi_add(qp);
+	return 0;
+}
+
 int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		   struct ib_udata *udata)
 {
-	struct tide_abi_create_qp req;
-	struct tide_ucontext *context;
+	struct tide_ucontext *context = NULL;
+	struct tide_abi_create_qp req = {};
 	struct tide_qp *qp;
 	int ret;
 
-	if (!udata)
-		return -EOPNOTSUPP;
-	if (udata->inlen < sizeof(req) ||
-	    udata->outlen < sizeof(struct tide_abi_create_qp_resp))
-		return -EINVAL;
-	ret = check_init_attr(init);
+	ret = check_init_attr(init, !udata);
 	if (ret)
 		return ret;
-	ret = ib_copy_from_udata(&req, udata, sizeof(req));
-	if (ret)
-		return ret;
-	if (req.reserved)
-		return -EINVAL;
-
-	context = tide_udata_context(udata);
+	if (udata) {
+		context = tide_udata_context(udata);
+		ret = load_create(&req, udata);
+		if (ret)
+			return ret;
+	}
 	qp = qp_alloc(ibqp, init, context);
 	if (IS_ERR(qp))
 		return PTR_ERR(qp);
@@ -416,12 +461,11 @@ int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 			      GFP_KERNEL);
 	if (ret < 0)
 		goto err_qp;
-	ret = qp_publish(qp, udata, context);
+	ret = qp_announce(qp, udata, context);
 	if (ret)
 		goto err_number;
 
 	container_of(ibqp, struct tide_ibqp, ibqp)->qp = qp;
-	ibqp->qp_num = qp->qpn;
 	return 0;
 
 err_number:
@@ -636,6 +680,8 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 {
 	struct tide_qp *qp = to_tide_qp(ibqp);
 
+	if (qp->kernel)
+		tide_gsi_remove(qp);
 	spin_lock_bh(&qp->lock);
 	qp->ibqp = NULL;
 	take_out_of_service(qp);

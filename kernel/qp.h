@@ -24,6 +24,7 @@
 
 #include "copy.h"
 #include "cq.h"
+#include "kverbs.h"
 #include "ring.h"
 #include "srq.h"
 
@@ -205,11 +206,12 @@ enum tide_counter {
  * @ibqp: the core's part; NULL once destroyed, when the completion queues and
  *	all else that the core owns must not be touched; under @lock
  * @dev: its device; not to be followed without knowing that @ibqp is set
- * @qpn: its number
+ * @qpn: its number; others know that for general services by another, gsi.h
  * @type: its transport
  * @state: enum ib_qp_state; written under @lock
  * @context_id: of the process's context that may ring for it
  * @handle: the process's name for it, for completions
+ * @kernel: of a user inside the kernel, or NULL
  * @pd_id: its protection domain
  * @net_cookie: its network namespace
  * @sig_all: every send is signalled
@@ -239,6 +241,7 @@ struct tide_qp {
 	enum ib_qp_state state;
 	u64 context_id;
 	u32 handle;
+	struct tide_kqp *kernel;
 	u64 pd_id;
 	u64 net_cookie;
 	bool sig_all;

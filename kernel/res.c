@@ -92,6 +92,8 @@ static const char *backing(const struct tide_mr *mr)
 {
 	if (mr->region)
 		return "on-demand";
+	if (mr->kernel)
+		return "kernel";
 	return mr->umem ? "pinned" : "device";
 }
 
