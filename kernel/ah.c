@@ -108,8 +108,8 @@ int tide_create_ah(struct ib_ah *ibah, struct rdma_ah_init_attr *init,
 
 	if (udata && udata->outlen < sizeof(struct tide_abi_create_ah_resp))
 		return -EINVAL;
-	/* What processes have does not keep the kernel from having its own. */
-	if (!atomic_add_unless(&dev->num_ahs, 1, udata ? TIDE_MAX_AH : INT_MAX))
+	ah->kernel = !udata;
+	if (!tide_claim(&dev->num_ahs, TIDE_MAX_AH, udata))
 		return -ENOMEM;
 	ah->attr = *init->ah_attr;
 	ah->attr.grh.sgid_attr = NULL;
@@ -130,7 +130,7 @@ err_number:
 err_av:
 	kfree_rcu(ah->av, rcu);
 err_count:
-	atomic_dec(&dev->num_ahs);
+	tide_give_back(&dev->num_ahs, udata);
 	return ret;
 }
 
@@ -146,6 +146,7 @@ int tide_destroy_ah(struct ib_ah *ibah, u32 flags)
 
 	give_number_back(ah);
 	kfree_rcu(ah->av, rcu);
-	atomic_dec(&to_tide_dev(ibah->device)->num_ahs);
+	if (!ah->kernel)
+		atomic_dec(&to_tide_dev(ibah->device)->num_ahs);
 	return 0;
 }

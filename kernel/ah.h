@@ -35,12 +35,14 @@ struct tide_av {
  * @ibah: the core's part
  * @number: what work requests name it by
  * @av: what they get
+ * @kernel: a user inside the kernel has it
  * @attr: the address; without its reference on the source GID, which the core
  *	holds
  */
 struct tide_ah {
 	struct ib_ah ibah;
 	u32 number;
+	bool kernel;
 	struct tide_av *av;
 	struct rdma_ah_attr attr;
 };

@@ -88,13 +88,15 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	if (data && data->outlen < sizeof(resp))
 		return -EINVAL;
 
+	if (!tide_claim(&dev->num_cqs, TIDE_MAX_CQ, data))
+		return -ENOMEM;
 	spin_lock_init(&cq->lock);
 	cq->cqn = atomic_inc_return(&dev->next_cqn);
 	if (!data)
 		return tide_kcq_init(cq, attr);
 	ret = tide_ring_init(&cq->ring, attr->cqe, sizeof(struct tide_cqe));
 	if (ret)
-		return ret;
+		goto err_count;
 
 	resp.cqn = cq->cqn;
 	ret = tide_ring_publish(&cq->ring, &tide_udata_context(data)->ibuc,
@@ -112,6 +114,8 @@ err_publish:
 	tide_ring_unpublish(&cq->ring);
 err_ring:
 	tide_ring_destroy(&cq->ring);
+err_count:
+	tide_give_back(&dev->num_cqs, data);
 	return ret;
 }
 
@@ -121,5 +125,6 @@ int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 
 	tide_ring_unpublish(&cq->ring);
 	tide_ring_destroy(&cq->ring);
+	tide_give_back(&to_tide_dev(ibcq->device)->num_cqs, udata);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "compat.h"
 #include "ring.h"
 
+#define TIDE_MAX_CQ	32768
 #define TIDE_MAX_CQE	(1 << 20)
 
 /**

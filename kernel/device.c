@@ -32,9 +32,6 @@
 #include "stats.h"
 
 #define MAX_PD		65536
-#define MAX_CQ		65536
-#define MAX_MR		(1 << 20)
-#define MAX_MW		(1 << 20)
 #define GID_TABLE_LEN	1024
 #define DEFAULT_PKEY	0xffff
 
@@ -80,10 +77,10 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_send_sge = TIDE_MAX_SGE;
 	attr->max_recv_sge = TIDE_MAX_SGE;
 	attr->max_sge_rd = TIDE_MAX_SGE;
-	attr->max_cq = MAX_CQ;
+	attr->max_cq = TIDE_MAX_CQ;
 	attr->max_cqe = TIDE_MAX_CQE;
-	attr->max_mr = MAX_MR;
-	attr->max_mw = MAX_MW;
+	attr->max_mr = TIDE_MAX_MR;
+	attr->max_mw = TIDE_MAX_MW;
 	attr->max_dm_size = TIDE_MAX_DM;
 	attr->max_pd = MAX_PD;
 	attr->max_ah = TIDE_MAX_AH;
@@ -203,20 +200,27 @@ static void tide_get_dev_fw_str(struct ib_device *ibdev, char *str)
 static int tide_alloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
 	static atomic64_t next_id = ATOMIC64_INIT(0);
+	struct tide_dev *dev = to_tide_dev(ibpd->device);
 	struct tide_pd *pd = to_tide_pd(ibpd);
 	struct tide_abi_alloc_pd_resp resp = {};
+	int ret = 0;
 
-	pd->id = atomic64_inc_return(&next_id);
-	if (!udata)
-		return 0;
-	if (udata->outlen < sizeof(resp))
+	if (udata && udata->outlen < sizeof(resp))
 		return -EINVAL;
+	if (!tide_claim(&dev->num_pds, MAX_PD, udata))
+		return -ENOMEM;
+	pd->id = atomic64_inc_return(&next_id);
 	resp.pdn = pd->id;
-	return ib_copy_to_udata(udata, &resp, sizeof(resp));
+	if (udata)
+		ret = ib_copy_to_udata(udata, &resp, sizeof(resp));
+	if (ret)
+		tide_give_back(&dev->num_pds, udata);
+	return ret;
 }
 
 static int tide_dealloc_pd(struct ib_pd *ibpd, struct ib_udata *udata)
 {
+	tide_give_back(&to_tide_dev(ibpd->device)->num_pds, udata);
 	return 0;
 }
 

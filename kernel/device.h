@@ -19,8 +19,14 @@
  * @parent: the platform device: DMA mask, modalias
  * @node: in the module's list of devices
  * @next_cqn: last number given to a completion queue
- * @num_srqs: shared receive queues there are
- * @num_ahs: address handles there are
+ * @num_pds: protection domains that processes have; tide_claim() keeps it,
+ *	and the others, within the limits that the device tells of
+ * @num_cqs: completion queues
+ * @num_qps: queue pairs
+ * @num_srqs: shared receive queues
+ * @num_ahs: address handles
+ * @num_mrs: memory regions
+ * @num_mws: memory windows
  * @mcast_groups: multicast groups there are; under a lock of mcast.c
  * @stats_lock: protects what follows, and who counts there or is retired
  * @retired: what destroyed queue pairs have counted
@@ -32,8 +38,13 @@ struct tide_dev {
 	struct platform_device *parent;
 	struct list_head node;
 	atomic_t next_cqn;
+	atomic_t num_pds;
+	atomic_t num_cqs;
+	atomic_t num_qps;
 	atomic_t num_srqs;
 	atomic_t num_ahs;
+	atomic_t num_mrs;
+	atomic_t num_mws;
 	unsigned int mcast_groups;
 	struct mutex stats_lock;
 	u64 retired[TIDE_CNT_NUM];
@@ -58,6 +69,29 @@ static inline struct tide_dev *to_tide_dev(struct ib_device *ibdev)
 static inline struct tide_pd *to_tide_pd(struct ib_pd *ibpd)
 {
 	return container_of(ibpd, struct tide_pd, ibpd);
+}
+
+/**
+ * tide_claim - count one more object, if there may be one more
+ * @objects: how many there are
+ * @max: how many there may be
+ * @udata: NULL for a kernel user's, which are not counted: what processes have
+ *	does not keep the kernel from having its own, and so the other way round
+ *
+ * Return: false when there are as many already.
+ */
+static inline bool tide_claim(atomic_t *objects, int max,
+			      const struct ib_udata *udata)
+{
+	return !udata || atomic_add_unless(objects, 1, max);
+}
+
+/* Undo tide_claim(). */
+static inline void tide_give_back(atomic_t *objects,
+				  const struct ib_udata *udata)
+{
+	if (udata)
+		atomic_dec(objects);
 }
 
 int tide_device_add(const char *name, struct net_device *ndev);

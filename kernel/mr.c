@@ -337,12 +337,15 @@ struct tide_mr *tide_mr_alloc(const struct tide_mr *like)
  */
 struct ib_mr *tide_mr_register(struct tide_mr *mr)
 {
+	struct tide_dev *dev = to_tide_dev(mr->ibdev);
 	struct tide_ibmr *ibmr;
 	int ret = -ENOMEM;
 
+	if (!mr->kernel && !atomic_add_unless(&dev->num_mrs, 1, TIDE_MAX_MR))
+		goto err_mr;
 	ibmr = kzalloc(sizeof(*ibmr), GFP_KERNEL_ACCOUNT);
 	if (!ibmr)
-		goto err_mr;
+		goto err_count;
 	ret = tide_mr_assign_key(mr);
 	if (ret)
 		goto err_ibmr;
@@ -355,6 +358,9 @@ struct ib_mr *tide_mr_register(struct tide_mr *mr)
 
 err_ibmr:
 	kfree(ibmr);
+err_count:
+	if (!mr->kernel)
+		atomic_dec(&dev->num_mrs);
 err_mr:
 	mr_close(mr);
 	kfree(mr);
@@ -537,9 +543,11 @@ int tide_dereg_mr(struct ib_mr *ib_mr, struct ib_udata *udata)
 	int ret;
 
 	ret = mr_take_over(ibmr, NULL, true);
-	if (!ret)
-		kfree(ibmr);
-	return ret;
+	if (ret)
+		return ret;
+	tide_give_back(&to_tide_dev(ib_mr->device)->num_mrs, udata);
+	kfree(ibmr);
+	return 0;
 }
 
 /* Once, at module load. */

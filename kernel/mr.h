@@ -18,6 +18,8 @@
 #include "compat.h"
 #include "region.h"
 
+#define TIDE_MAX_MR	(1 << 18)
+
 /* The rights a region can give; the others say how it is made. */
 #define TIDE_MR_RIGHTS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
 			 IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC)

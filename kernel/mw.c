@@ -220,19 +220,26 @@ int tide_alloc_mw(struct ib_mw *ibmw, struct ib_udata *udata)
 		.pd_id = to_tide_pd(ibmw->pd)->id,
 		.window = ibmw->type,
 	};
+	struct tide_dev *dev = to_tide_dev(ibmw->device);
 	struct tide_mr *window;
-	int ret;
+	int ret = -ENOMEM;
 
+	if (!atomic_add_unless(&dev->num_mws, 1, TIDE_MAX_MW))
+		return -ENOMEM;
 	window = tide_mr_alloc(&like);
 	if (!window)
-		return -ENOMEM;
+		goto err_count;
 	ret = tide_mr_assign_key(window);
-	if (ret) {
-		kfree(window);
-		return ret;
-	}
+	if (ret)
+		goto err_window;
 	ibmw->rkey = window->key;
 	return 0;
+
+err_window:
+	kfree(window);
+err_count:
+	atomic_dec(&dev->num_mws);
+	return ret;
 }
 
 int tide_dealloc_mw(struct ib_mw *ibmw)
@@ -246,5 +253,6 @@ int tide_dealloc_mw(struct ib_mw *ibmw)
 	list_del_init(&window->of_qp);
 	tide_mrs_unlock();
 	put_away(window);
+	atomic_dec(&to_tide_dev(ibmw->device)->num_mws);
 	return 0;
 }

@@ -16,6 +16,8 @@
 
 #include "qp.h"
 
+#define TIDE_MAX_MW	(1 << 18)
+
 /**
  * struct tide_mw - a memory window
  * @ibmw: the core's part; the index of its rkey is where it can be found

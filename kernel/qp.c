@@ -438,6 +438,7 @@ static int qp_announce(struct tide_qp *qp, struct ib_udata *udata,
 int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		   struct ib_udata *udata)
 {
+	struct tide_dev *dev = to_tide_dev(ibqp->device);
 	struct tide_ucontext *context = NULL;
 	struct tide_abi_create_qp req = {};
 	struct tide_qp *qp;
@@ -452,9 +453,13 @@ int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		if (ret)
 			return ret;
 	}
+	if (!tide_claim(&dev->num_qps, TIDE_MAX_QP, udata))
+		return -ENOMEM;
 	qp = qp_alloc(ibqp, init, context);
-	if (IS_ERR(qp))
-		return PTR_ERR(qp);
+	if (IS_ERR(qp)) {
+		ret = PTR_ERR(qp);
+		goto err_count;
+	}
 	qp->handle = req.handle;
 	ret = xa_alloc_cyclic(&qps, &qp->qpn, qp,
 			      XA_LIMIT(FIRST_QPN, LAST_QPN), &next_qpn,
@@ -476,6 +481,8 @@ err_qp:
 	spin_unlock_bh(&qp->lock);
 	tide_req_shutdown(qp);
 	tide_qp_put(qp);
+err_count:
+	tide_give_back(&dev->num_qps, udata);
 	return ret;
 }
 
@@ -696,5 +703,6 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	tide_req_shutdown(qp);
 	tide_mws_release(qp);
 	tide_qp_put(qp);
+	tide_give_back(&to_tide_dev(ibqp->device)->num_qps, udata);
 	return 0;
 }

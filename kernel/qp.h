@@ -28,7 +28,11 @@
 #include "ring.h"
 #include "srq.h"
 
-#define TIDE_MAX_QP		65536
+/*
+ * A queue is a mapping of its process, which usually may have 65,530: these
+ * are so many that one process can have them.
+ */
+#define TIDE_MAX_QP		16384
 #define TIDE_MAX_QP_WR		16384
 #define TIDE_MAX_RD_ATOMIC	128
 #define TIDE_MAX_MSG		(1U << 31)
