@@ -25,8 +25,11 @@
 #define KIB		1024UL
 #define MIB		(1024UL * 1024UL)
 
-/* How long anything may take that should happen at once; the guest is slow. */
-#define SOON_MS		10000
+/*
+ * How long anything may take that should happen at once: the guest is slow,
+ * and may have to share its machine.
+ */
+#define SOON_MS		20000
 
 #define ALL_RIGHTS	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
 			 IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)

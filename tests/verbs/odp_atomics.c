@@ -250,6 +250,7 @@ static void test(void)
 	struct leftovers before = count_leftovers();
 	size_t i;
 
+	drop_caches();
 	swap_on();
 	owner_open(&owner, false);
 	have_pfns = ask(&owner, own_pfn, (long)&added) > 0;

@@ -813,6 +813,7 @@ static void test(void)
 
 	thrown = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(thrown != MAP_FAILED);
+	drop_caches();
 	swap_on();
 	ext4_mount();
 	ksm(true);

@@ -227,6 +227,7 @@ static void test(void)
 	size_t i;
 
 	traffic_init();
+	drop_caches();
 	swap_on();
 	ksm_on();
 	if (system("modprobe -q hwpoison-inject"))

@@ -106,6 +106,12 @@ static inline bool hear_kernel(const char *path, char *what, size_t size)
 	return ok;
 }
 
+/* What tests before this one have read is nothing to compact or reclaim now. */
+static inline void drop_caches(void)
+{
+	tell_kernel("/proc/sys/vm/drop_caches", "3");
+}
+
 /* Settings of the kernel's, and what they were */
 
 #define SETTINGS	12
