@@ -2,7 +2,6 @@
 /*
  * device.c - the device, its port, and protection domains.
  */
-#include <linux/dma-mapping.h>
 #include <linux/ethtool.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
@@ -26,6 +25,7 @@
 #include "mcast.h"
 #include "mr.h"
 #include "mw.h"
+#include "parent.h"
 #include "prefetch.h"
 #include "qp.h"
 #include "res.h"
@@ -228,7 +228,7 @@ static void tide_dealloc_driver(struct ib_device *ibdev)
 {
 	struct tide_dev *dev = to_tide_dev(ibdev);
 
-	platform_device_unregister(dev->parent);
+	tide_parent_destroy(dev);
 	mutex_lock(&devices_lock);
 	list_del(&dev->node);
 	mutex_unlock(&devices_lock);
@@ -327,25 +327,6 @@ static void init_identity(struct tide_dev *dev)
 		sizeof(ibdev->node_desc));
 }
 
-static int make_parent(struct tide_dev *dev)
-{
-	struct platform_device *parent;
-	int ret;
-
-	parent = platform_device_register_simple("tide", PLATFORM_DEVID_AUTO,
-						 NULL, 0);
-	if (IS_ERR(parent))
-		return PTR_ERR(parent);
-	ret = dma_coerce_mask_and_coherent(&parent->dev, DMA_BIT_MASK(64));
-	if (ret) {
-		platform_device_unregister(parent);
-		return ret;
-	}
-	dev->parent = parent;
-	dev->ibdev.dev.parent = &parent->dev;
-	return 0;
-}
-
 static bool netdev_is_taken(const struct net_device *ndev)
 {
 	struct tide_dev *dev;
@@ -370,7 +351,7 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	dev->ndev = ndev;
 	mutex_init(&dev->stats_lock);
 	init_identity(dev);
-	ret = make_parent(dev);
+	ret = tide_parent_create(dev);
 	if (ret) {
 		ib_dealloc_device(&dev->ibdev);
 		return ERR_PTR(ret);
@@ -473,6 +454,9 @@ void tide_port_event(struct tide_dev *dev, unsigned long event)
 			dispatch(dev, port_state(dev->ndev) == IB_PORT_ACTIVE ?
 				      IB_EVENT_PORT_ACTIVE :
 				      IB_EVENT_PORT_ERR);
+		break;
+	case NETDEV_CHANGENAME:
+		tide_parent_renamed(dev);
 		break;
 	case NETDEV_UNREGISTER:
 		ib_unregister_device_queued(&dev->ibdev);

@@ -5,6 +5,7 @@
 #ifndef TIDE_DEVICE_H
 #define TIDE_DEVICE_H
 
+#include <linux/if.h>
 #include <linux/platform_device.h>
 #include <rdma/ib_verbs.h>
 
@@ -17,6 +18,8 @@
  * @ndev: the netdev it is on; the core holds it as long as the device is
  *	registered
  * @parent: the platform device: DMA mask, modalias
+ * @net: its directory of netdevs; it has @net_name
+ * @net_name: what @ndev was called when that was last looked at
  * @node: in the module's list of devices
  * @next_cqn: last number given to a completion queue
  * @num_pds: protection domains that processes have; tide_claim() keeps it,
@@ -36,6 +39,8 @@ struct tide_dev {
 	struct ib_device ibdev;
 	struct net_device *ndev;
 	struct platform_device *parent;
+	struct kobject *net;
+	char net_name[IFNAMSIZ];
 	struct list_head node;
 	atomic_t next_cqn;
 	atomic_t num_pds;
