@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "compat.h"
 #include "tide.h"
 
 static void tide_free_context(struct ibv_context *context)
@@ -68,8 +69,8 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 	if (!ctx)
 		return NULL;
 
-	if (ibv_cmd_get_context(&ctx->vctx, &cmd.ibv_cmd, sizeof(cmd),
-				&resp.ibv_resp, sizeof(resp))) {
+	if (tide_cmd_get_context(&ctx->vctx, &cmd.ibv_cmd, sizeof(cmd),
+				 &resp.ibv_resp, sizeof(resp))) {
 		verbs_uninit_context(&ctx->vctx);
 		free(ctx);
 		return NULL;
