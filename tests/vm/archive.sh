@@ -8,7 +8,7 @@
 #   archive_refresh SUITE                     fetch its lists, at most once a day
 #   build/apt/SUITE/sources.list              what was fetched from
 #
-# SUITE is bookworm or trixie, each with its updates and security fixes, or trixie-backports alone.
+# SUITE is bookworm or trixie, each with its updates and security fixes, trixie-backports alone, or sid.
 
 mirror=${DEBIAN_MIRROR:-http://deb.debian.org}
 
@@ -17,9 +17,10 @@ archive_sources() {
 
 	echo "deb $from $mirror/debian $suite main"
 	[[ $suite != *-backports ]] || return 0
+	echo "deb-src $from $mirror/debian $suite main"
+	[ "$suite" != sid ] || return 0
 	echo "deb $from $mirror/debian $suite-updates main"
 	echo "deb $from $mirror/debian-security $suite-security main"
-	echo "deb-src $from $mirror/debian $suite main"
 }
 
 # A mirror's Release file may be past its date; a stale answer is better than none here.

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# What a test may expect to find in any guest, as Debian packages. Sourced.
+# What a test may expect to find in any guest, as Debian packages; and with what its programs are built, which happens
+# before, in Debian 12 and 13. Sourced.
 
 # shellcheck disable=SC2034 # used by those who source this
 guest_packages=(
 	rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest python3-pyverbs
-	libibverbs-dev librdmacm-dev gcc libc6-dev make
 	iproute2 ethtool iperf3 iputils-ping
 	kmod procps util-linux e2fsprogs strace fio stress-ng jq)
+# shellcheck disable=SC2034
+compiler_packages=(libibverbs-dev librdmacm-dev gcc libc6-dev make)
