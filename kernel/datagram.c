@@ -103,7 +103,8 @@ static void fill_ipv6(struct tide_datagram *dg, const struct tide_av *av,
 {
 	struct ipv6hdr *ip = (struct ipv6hdr *)&dg->grh;
 
-	ip6_flow_hdr(ip, av->traffic_class, htonl(av->flow_label));
+	ip6_flow_hdr(ip, av->traffic_class,
+		     htonl(av->flow_label) & IPV6_FLOWLABEL_MASK);
 	ip->payload_len = htons(ip_payload_len(dg, length));
 	ip->nexthdr = IPPROTO_UDP;
 	ip->hop_limit = av->hop_limit;
@@ -187,19 +188,24 @@ static bool may_receive(const struct tide_qp *qp)
 	return qp->ibqp && qp->dgs && tide_qp_may_receive(qp);
 }
 
-/* A receiver was found; it may be on its way out. */
-static void deliver(struct tide_qp *qp, const void *arg)
+/* A receiver was found, unless it is on its way out: then false. */
+static bool deliver(struct tide_qp *qp, const struct tide_datagram *dg)
 {
-	const struct tide_datagram *dg = arg;
+	bool receives;
 
 	spin_lock_bh(&qp->lock);
-	if (may_receive(qp)) {
-		if (dg->qkey == qp->attr.qkey)
-			tide_inbox_put(&qp->dgs->inbox, dg);
-		else
-			tide_count(qp, TIDE_CNT_RX_DROPS, 1);
-	}
+	receives = may_receive(qp);
+	if (receives && dg->qkey == qp->attr.qkey)
+		tide_inbox_put(&qp->dgs->inbox, dg);
+	else if (receives)
+		tide_count(qp, TIDE_CNT_RX_DROPS, 1);
 	spin_unlock_bh(&qp->lock);
+	return receives;
+}
+
+static void deliver_to_member(struct tide_qp *qp, const void *dg)
+{
+	deliver(qp, dg);
 }
 
 /*
@@ -220,22 +226,20 @@ static struct tide_qp *find_receiver(const struct tide_qp *from,
 	return qp;
 }
 
-static void carry(struct tide_qp *from, const struct tide_datagram *dg)
+/* Whether it went to somebody, or to whoever was interested. */
+static bool carry(struct tide_qp *from, const struct tide_datagram *dg)
 {
 	struct tide_qp *qp;
 
-	rcu_read_lock();
 	if (!rdma_is_multicast_addr((struct in6_addr *)&dg->dgid)) {
 		qp = find_receiver(from, dg);
-		if (qp)
-			deliver(qp, dg);
-		else
-			tide_count(from, TIDE_CNT_TX_DROPS, 1);
-	} else if (dg->dest_qpn == TIDE_MULTICAST_QPN) {
-		/* The sender too, if it is one of them. */
-		tide_mcast_walk(from->dev, &dg->dgid, deliver, dg);
+		return qp && deliver(qp, dg);
 	}
-	rcu_read_unlock();
+	if (dg->dest_qpn != TIDE_MULTICAST_QPN)
+		return false;
+	/* The sender too, if it is one of them. */
+	tide_mcast_walk(from->dev, &dg->dgid, deliver_to_member, dg);
+	return true;
 }
 
 /**
@@ -247,12 +251,17 @@ static void carry(struct tide_qp *from, const struct tide_datagram *dg)
 enum tide_verdict tide_datagram_step(struct tide_qp *qp)
 {
 	enum tide_verdict verdict = TIDE_DONE;
+	bool carried;
 
 	if (!qp->req.inline_data)
 		verdict = collect(qp);
 	if (verdict != TIDE_DONE)
 		return verdict;
-	carry(qp, &qp->dgs->sending);
+	rcu_read_lock();
+	carried = carry(qp, &qp->dgs->sending);
+	rcu_read_unlock();
+	if (!carried)
+		tide_count(qp, TIDE_CNT_TX_DROPS, 1);
 	tide_count(qp, TIDE_CNT_TX_BYTES, qp->req.op.length);
 	return TIDE_DONE;
 }

@@ -184,18 +184,20 @@ static bool is_expected(struct tide_qp *qp)
 }
 
 /* Receive, or fail to, the first datagram; it is taken off the queue. */
-static enum tide_verdict receive_first(struct tide_qp *qp)
+static void receive_first(struct tide_qp *qp)
 {
 	struct tide_inbox *inbox = &qp->dgs->inbox;
 	struct waiting *first = list_first_entry(&inbox->queue, struct waiting,
 						 node);
 	enum tide_verdict verdict = TIDE_DONE;
+	u32 done;
 
 	/* Whatever ends the queue pair now clears the rest. */
 	list_del(&first->node);
 	inbox->length--;
 	if (!first->begun)
 		verdict = begin(qp, &first->dg);
+	done = inbox->done;
 	if (verdict == TIDE_DONE)
 		verdict = inbox->page_error ?
 			  tide_resp_denied(qp, &first->dg.op) :
@@ -205,10 +207,10 @@ static enum tide_verdict receive_first(struct tide_qp *qp)
 		list_add(&first->node, &inbox->queue);
 		inbox->length++;
 	} else {
-		inbox->lost = 0;
 		kfree(first);
 	}
-	return verdict;
+	if (verdict != TIDE_FAULT || inbox->done > done)
+		inbox->lost = 0;
 }
 
 /*
@@ -272,7 +274,10 @@ static void page_in(struct tide_qp *qp, const struct tide_fault *fault)
 		if (!ret)
 			inbox->pager = pager;
 	}
-	inbox->page_error = ret;
+	if (ret == -ENOMEM)
+		schedule_timeout_uninterruptible(TIDE_MEMORY_PAUSE);
+	else
+		inbox->page_error = ret;
 }
 
 static void inbox_work(struct work_struct *work)

@@ -230,7 +230,7 @@ static void resp_established(struct tide_qp *qp)
 	if (qp->resp.established)
 		return;
 	qp->resp.established = true;
-	if (qp->state == IB_QPS_RTR)
+	if (qp->state == IB_QPS_RTR && !qp->dgs)
 		tide_qp_event(qp, IB_EVENT_COMM_EST);
 }
 
