@@ -10,16 +10,27 @@
 #define PSN_MASK	0xffffff
 
 /*
+ * No sequence number is counted here, but both sides have to mean the same
+ * connection: a queue pair that was reset and connected anew has others, as
+ * has whoever got a number that was somebody else's.  Where there is nobody to
+ * answer, each message begins with the number that it has (IBTA 9.8.2).
+ */
+static bool in_sequence(const struct tide_qp *qp, const struct tide_qp *peer)
+{
+	return !tide_qp_is_reliable(qp) ||
+	       !((peer->attr.rq_psn ^ qp->attr.sq_psn) & PSN_MASK);
+}
+
+/*
  * Whether two queue pairs are connected to each other.  The peer's lock is
- * held.  No sequence number is counted here, but both sides have to mean the
- * same connection: a queue pair that was reset and connected anew has others,
- * as has whoever got a number that was somebody else's.
+ * held.
  */
 static bool connected(const struct tide_qp *qp, const struct tide_qp *peer)
 {
 	return peer->ibqp && tide_qp_may_receive(peer) &&
+	       peer->type == qp->type &&
 	       peer->attr.dest_qp_num == qp->qpn &&
-	       !((peer->attr.rq_psn ^ qp->attr.sq_psn) & PSN_MASK) &&
+	       in_sequence(qp, peer) &&
 	       peer->net_cookie == qp->net_cookie &&
 	       !memcmp(&peer->sgid, &qp->dgid, sizeof(qp->dgid)) &&
 	       !memcmp(&peer->dgid, &qp->sgid, sizeof(qp->sgid));
@@ -168,8 +179,11 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 	enum tide_verdict verdict;
 
 	/* It was reset in between; nobody will say so once more. */
-	if (req->begun && !tide_resp_expects(peer, &req->op))
+	if (req->begun && !tide_resp_expects(peer, &req->op)) {
+		if (!tide_qp_is_reliable(qp))
+			return TIDE_SILENT;
 		tide_req_restart(req);
+	}
 	if (!req->begun) {
 		verdict = tide_resp_begin(peer, &req->op);
 		if (verdict != TIDE_DONE)
@@ -191,6 +205,28 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 			return verdict;
 	}
 	return tide_resp_finish(peer, &req->op);
+}
+
+/*
+ * The requester of what need not arrive is not told why it has not.  The peer,
+ * if there is one, is locked.
+ */
+static enum tide_verdict unanswered(struct tide_qp *qp, struct tide_qp *peer,
+				    enum tide_verdict verdict)
+{
+	switch (verdict) {
+	case TIDE_SILENT:
+		tide_count(qp, TIDE_CNT_TX_DROPS, 1);
+		return TIDE_DONE;
+	case TIDE_RNR:
+	case TIDE_NAK_INVALID:
+	case TIDE_NAK_ACCESS:
+	case TIDE_NAK_OP:
+		tide_count(peer, TIDE_CNT_RX_DROPS, 1);
+		return TIDE_DONE;
+	default:
+		return verdict;
+	}
 }
 
 /**
@@ -223,6 +259,7 @@ bool tide_local_is_connected(struct tide_qp *qp)
  */
 enum tide_verdict tide_local_step(struct tide_qp *qp)
 {
+	bool reliable = tide_qp_is_reliable(qp);
 	enum tide_verdict verdict = TIDE_SILENT;
 	struct tide_qp *peer;
 
@@ -232,10 +269,13 @@ enum tide_verdict tide_local_step(struct tide_qp *qp)
 
 	peer = tide_qp_find(qp->attr.dest_qp_num);
 	if (!peer)
-		return TIDE_SILENT;
+		return reliable ? TIDE_SILENT :
+				  unanswered(qp, NULL, TIDE_SILENT);
 	spin_lock_bh(&peer->lock);
-	if (connected(qp, peer))
+	if (connected(qp, peer) && !qp->req.abandoned)
 		verdict = step(qp, peer);
+	if (!reliable)
+		verdict = unanswered(qp, peer, verdict);
 	if (verdict == TIDE_RNR)
 		qp->req.rnr_timer = peer->attr.min_rnr_timer;
 	spin_unlock_bh(&peer->lock);

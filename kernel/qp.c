@@ -263,7 +263,7 @@ static bool type_is_supported(enum ib_qp_type type, bool kernel)
 {
 	if (kernel)
 		return type == IB_QPT_GSI;
-	return type == IB_QPT_RC || type == IB_QPT_UD;
+	return type == IB_QPT_RC || type == IB_QPT_UC || type == IB_QPT_UD;
 }
 
 static int check_init_attr(const struct ib_qp_init_attr *init, bool kernel)

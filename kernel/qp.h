@@ -129,6 +129,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @lost: faults in a row, of each side, after which a page was missing again
  * @pager: waits for a page that somebody has to provide, or NULL
  * @page_error: side whose memory turned out not to be there, or TIDE_SIDES
+ * @abandoned: that took too long for what need not arrive
  * @stop: what is missing
  * @hold: pages pinned for the next copy
  * @leaf: leaves found by the last one
@@ -158,6 +159,7 @@ struct tide_requester {
 	unsigned int lost[TIDE_SIDES];
 	struct tide_pager *pager;
 	enum tide_side_index page_error;
+	bool abandoned;
 	struct tide_copy_stop stop;
 	struct tide_hold hold[TIDE_SIDES];
 	struct tide_leaf_cache leaf[TIDE_SIDES];

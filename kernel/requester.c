@@ -32,6 +32,12 @@
 #define BUDGET		(4 << 20)
 #define REQUEST_COST	4096
 
+/*
+ * How long what need not arrive waits for a page of its receiver's.  The
+ * requester of a reliable connection waits as long as its peer is there.
+ */
+#define UNRELIABLE_PATIENCE	HZ
+
 /* RNR retry count that means forever (IBTA 9.7.5.2.8). */
 #define RNR_RETRY_FOREVER	7
 
@@ -83,6 +89,20 @@ static void release_holds(struct tide_requester *req)
 	tide_odp_release(&req->hold[TIDE_SRC]);
 }
 
+/* Whether it waits for a page, but not for ever. */
+static bool may_abandon(const struct tide_requester *req)
+{
+	const struct tide_qp *qp = container_of(req, struct tide_qp, req);
+
+	return req->pager && !tide_qp_is_reliable(qp) &&
+	       tide_local_is_remote(req, req->stop.side);
+}
+
+static unsigned long abandoned_at(const struct tide_requester *req)
+{
+	return tide_pager_started(req->pager) + UNRELIABLE_PATIENCE;
+}
+
 /*
  * Have the timer fire when the next thing is due: the end of a wait, or the
  * end of a pin's time.
@@ -93,6 +113,8 @@ static void arm_timer(struct tide_requester *req)
 
 	if (req->wait != TIDE_WAIT_NONE)
 		due = req->deadline;
+	else if (may_abandon(req))
+		due = abandoned_at(req) + 1;
 	if (req->pager && (req->hold[TIDE_DST].nr || req->hold[TIDE_SRC].nr)) {
 		held_until = tide_pager_started(req->pager) +
 			     TIDE_MAX_HOLD_AGE + 1;
@@ -139,6 +161,9 @@ static bool pager_pending(struct tide_qp *qp)
 	if (tide_pager_is_done(req->pager)) {
 		if (tide_pager_take(req->pager, &req->hold[side]))
 			req->page_error = side;
+	} else if (may_abandon(req) &&
+		   time_after(jiffies, abandoned_at(req))) {
+		req->abandoned = true;
 	} else if (!tide_local_is_remote(req, side) ||
 		   tide_local_is_connected(qp)) {
 		arm_timer(req);
@@ -322,6 +347,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 	req->done = 0;
 	forget_losses(req);
 	req->page_error = TIDE_SIDES;
+	req->abandoned = false;
 	req->inline_data = NULL;
 	req->op = (struct tide_op) {
 		.opcode = wqe->opcode,

@@ -40,6 +40,8 @@ uint64_t tide_supported_send_ops(enum ibv_qp_type type)
 		return inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
 		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
 		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
+	case IBV_QPT_UC:
+		return (inline_ops & ~OP(IBV_WR_SEND_WITH_INV)) | own_ops;
 	case IBV_QPT_UD:
 		return OP(IBV_WR_SEND) | OP(IBV_WR_SEND_WITH_IMM);
 	default:
