@@ -7,7 +7,7 @@
  *		  ioctls and mmaps at random, forks
  *	victim ◀── verified writes, reads and sends ──▶ its owner
  */
-#include "owner.h"
+#include "unreliable.h"
 
 #include "../../kernel/uapi/tide-abi.h"
 
@@ -15,7 +15,7 @@
 
 #define REGION		(256 * KIB)
 #define MAX_RINGS	64
-#define PAIRS		2		/* of the attacker's queue pairs */
+#define PAIRS		4		/* of the attacker's queue pairs */
 #define SHARED		1		/* the one whose receives are shared */
 #define DEPTH		64
 
@@ -136,7 +136,11 @@ struct ring_map {
 };
 
 static struct side sides[2];
+static const enum ibv_qp_type type[PAIRS] = {
+	IBV_QPT_RC, IBV_QPT_RC, IBV_QPT_UC, IBV_QPT_UD,
+};
 static struct ibv_qp *qps[PAIRS][2];
+static struct ibv_ah *ah;		/* of side 0 */
 static struct ibv_srq *srq;		/* on side 1 */
 static volatile uint32_t srqn;
 static uint8_t *memory;
@@ -188,6 +192,21 @@ static void find_doors(void)
 	}
 }
 
+static int make_ready(int i, int n, const struct address *peer)
+{
+	struct ibv_qp *qp = qps[i][n];
+
+	if (type[i] == IBV_QPT_UD)
+		return ud_to_init(qp, QKEY) ?: ud_to_rts(qp);
+	if (type[i] == IBV_QPT_UC)
+		return qp_to_init(qp, ALL_RIGHTS) ?:
+		       uc_to_rtr(qp, sides[n].gid_index, peer, 0) ?:
+		       unreliable_to_rts(qp);
+	return qp_to_init(qp, ALL_RIGHTS) ?:
+	       qp_to_rtr(qp, sides[n].gid_index, peer, &usual_conn) ?:
+	       qp_to_rts(qp, &usual_conn);
+}
+
 /* Connect a pair; it may fail, for what is in the rings counts at once. */
 static void connect_pair(int i)
 {
@@ -196,10 +215,7 @@ static void connect_pair(int i)
 
 	for (n = 0; n < 2; n++) {
 		peer = (struct address) { qps[i][!n]->qp_num, sides[n].gid };
-		if (qp_to_init(qps[i][n], ALL_RIGHTS) ||
-		    qp_to_rtr(qps[i][n], sides[n].gid_index, &peer,
-			      &usual_conn) ||
-		    qp_to_rts(qps[i][n], &usual_conn))
+		if (make_ready(i, n, &peer))
 			failures++;
 		else
 			connects++;
@@ -228,6 +244,7 @@ static void make_pair(int i)
 		make_srq();
 	for (n = 0; n < 2; n++) {
 		init = qp_init(&sides[n], DEPTH);
+		init.qp_type = type[i];
 		init.srq = i == SHARED && n == 1 ? srq : NULL;
 		qps[i][n] = ibv_create_qp(sides[n].pd, &init);
 		must(qps[i][n]);
@@ -255,6 +272,7 @@ static void attacker_open(void)
 	for (i = 0; i < (int)KINDS; i++)
 		mr[i] = reg(sides[i].pd, memory, REGION,
 			    ALL_RIGHTS | kind_access(i));
+	ah = ah_to(&sides[0], &sides[1].gid, sides[0].gid_index);
 	for (i = 0; i < PAIRS; i++)
 		make_pair(i);
 	find_rings();
@@ -269,6 +287,7 @@ static void attacker_close(void)
 
 	for (i = 0; i < PAIRS; i++)
 		drop_pair(i);
+	ah_drop(ah);
 	for (i = 0; i < 2; i++) {
 		dereg(mr[i]);
 		side_close(&sides[i]);
@@ -460,6 +479,11 @@ static void use(int i)
 	struct ibv_wc wc[8];
 	int n;
 
+	if (type[i] == IBV_QPT_UD) {
+		wr.wr.ud.ah = ah;
+		wr.wr.ud.remote_qpn = qps[i][1]->qp_num;
+		wr.wr.ud.remote_qkey = QKEY;
+	}
 	for (n = 0; n < 8; n++)
 		try_send(qps[i][0], &wr);
 	sge.lkey = mr[1]->lkey;
