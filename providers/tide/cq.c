@@ -68,10 +68,8 @@ static void free_recv(struct tide_qp *qp, const struct tide_cqe *cqe)
 /* The entries that this completion is the last to tell of are free. */
 static void free_entries(struct tide_context *ctx, const struct tide_cqe *cqe)
 {
-	struct tide_qp **place = tide_qp_place(ctx, cqe->handle);
-	struct tide_qp *qp;
+	struct tide_qp *qp = tide_table_find(&ctx->qps, cqe->handle);
 
-	qp = place ? __atomic_load_n(place, __ATOMIC_ACQUIRE) : NULL;
 	if (!qp)
 		return;
 

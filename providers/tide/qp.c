@@ -25,66 +25,6 @@ static void set_extended(struct verbs_qp *vqp)
 	vqp->comp_mask |= mask;
 }
 
-/* Gives @qp a handle; ctx->qps_lock is held. */
-static int take_handle(struct tide_context *ctx, struct tide_qp *qp)
-{
-	const uint32_t num = TIDE_QP_TABLES * TIDE_QPS_PER_TABLE;
-	struct tide_qp **place, **table;
-	uint32_t i, handle;
-
-	for (i = 0; i < num; i++) {
-		handle = (ctx->next_handle + i) % num;
-		place = tide_qp_place(ctx, handle);
-		if (!place) {
-			table = calloc(TIDE_QPS_PER_TABLE, sizeof(*table));
-			if (!table)
-				return ENOMEM;
-			__atomic_store_n(
-				&ctx->qps[handle / TIDE_QPS_PER_TABLE], table,
-				__ATOMIC_RELEASE);
-			place = tide_qp_place(ctx, handle);
-		}
-		if (*place)
-			continue;
-
-		qp->handle = handle;
-		__atomic_store_n(place, qp, __ATOMIC_RELEASE);
-		ctx->next_handle = handle;
-		return 0;
-	}
-	return ENOMEM;
-}
-
-static int add_qp(struct tide_context *ctx, struct tide_qp *qp)
-{
-	int err;
-
-	pthread_mutex_lock(&ctx->qps_lock);
-	err = take_handle(ctx, qp);
-	pthread_mutex_unlock(&ctx->qps_lock);
-	return err;
-}
-
-/* Its handle is free again, and the first to be used: the tables stay few. */
-static void remove_qp(struct tide_context *ctx, struct tide_qp *qp)
-{
-	pthread_mutex_lock(&ctx->qps_lock);
-	__atomic_store_n(tide_qp_place(ctx, qp->handle), NULL,
-			 __ATOMIC_RELEASE);
-	if (qp->handle < ctx->next_handle)
-		ctx->next_handle = qp->handle;
-	pthread_mutex_unlock(&ctx->qps_lock);
-}
-
-void tide_free_qp_tables(struct tide_context *ctx)
-{
-	int i;
-
-	for (i = 0; i < TIDE_QP_TABLES; i++)
-		free(ctx->qps[i]);
-	pthread_mutex_destroy(&ctx->qps_lock);
-}
-
 static int map_rings(struct tide_qp *qp,
 		     const struct tide_abi_create_qp_resp *resp)
 {
@@ -166,7 +106,7 @@ struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 	if (!qp)
 		return NULL;
 
-	err = add_qp(ctx, qp);
+	err = tide_table_add(&ctx->qps, qp, &qp->handle);
 	if (err)
 		goto err_free;
 
@@ -183,7 +123,7 @@ struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 	return &qp->vqp.qp;
 
 err_remove:
-	remove_qp(ctx, qp);
+	tide_table_remove(&ctx->qps, qp->handle);
 err_free:
 	free(qp);
 	errno = err;
@@ -271,7 +211,7 @@ int tide_destroy_qp(struct ibv_qp *ibqp)
 		return ret;
 
 	forget_completions(ibqp);
-	remove_qp(ctx, qp);
+	tide_table_remove(&ctx->qps, qp->handle);
 	tide_ring_unmap(&qp->sq.ring);
 	tide_ring_unmap(&qp->rq.ring);
 	pthread_spin_destroy(&qp->sq.lock);

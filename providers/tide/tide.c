@@ -13,7 +13,7 @@ static void tide_free_context(struct ibv_context *context)
 	struct tide_context *ctx = to_tide_context(context);
 
 	close(ctx->doorbell_fd);
-	tide_free_qp_tables(ctx);
+	tide_table_destroy(&ctx->qps);
 	verbs_uninit_context(&ctx->vctx);
 	free(ctx);
 }
@@ -77,7 +77,7 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 	}
 
 	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
-	pthread_mutex_init(&ctx->qps_lock, NULL);
+	tide_table_init(&ctx->qps);
 	verbs_set_ops(&ctx->vctx, &tide_context_ops);
 	return &ctx->vctx;
 }

@@ -20,6 +20,7 @@
 #include <infiniband/driver.h>
 
 #include "ring.h"
+#include "table.h"
 #include "tide-abi.h"
 
 /*
@@ -55,20 +56,10 @@ struct tide_device {
 	struct verbs_device vdev;
 };
 
-/*
- * Queue pairs by handle, which is what completions name them by.  Whoever
- * polls reads the tables without a lock, and may be given any number: the
- * rings are memory that everything in the process can write to.
- */
-#define TIDE_QP_TABLES		256
-#define TIDE_QPS_PER_TABLE	256
-
 struct tide_context {
 	struct verbs_context vctx;
 	int doorbell_fd;
-	pthread_mutex_t qps_lock;	/* for changing @qps */
-	struct tide_qp **qps[TIDE_QP_TABLES];
-	uint32_t next_handle;
+	struct tide_table qps;
 };
 
 struct tide_cq {
@@ -169,19 +160,6 @@ static inline struct tide_dm *to_tide_dm(struct ibv_dm *dm)
 	return container_of(dm, struct tide_dm, vdm.dm);
 }
 
-static inline struct tide_qp **tide_qp_place(struct tide_context *ctx,
-					     uint32_t handle)
-{
-	struct tide_qp **table;
-
-	if (handle >= TIDE_QP_TABLES * TIDE_QPS_PER_TABLE)
-		return NULL;
-
-	table = __atomic_load_n(&ctx->qps[handle / TIDE_QPS_PER_TABLE],
-				__ATOMIC_ACQUIRE);
-	return table ? &table[handle % TIDE_QPS_PER_TABLE] : NULL;
-}
-
 /* @wq is locked.  Unsignalled requests count as outstanding here. */
 static inline bool tide_wq_full(struct tide_wq *wq)
 {
@@ -237,7 +215,6 @@ int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
 void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp);
 
 /* qp.c: the life of a queue pair */
-void tide_free_qp_tables(struct tide_context *ctx);
 struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
 struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 				 struct ibv_qp_init_attr_ex *attr);
