@@ -51,6 +51,7 @@ static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 static void context_closed(u64 context_id)
 {
 	tide_qps_error_of_context(context_id);
+	tide_srqs_close_of_context(context_id);
 }
 
 static const struct tide_door_ops context_door_ops = {

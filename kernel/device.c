@@ -30,6 +30,7 @@
 #include "qp.h"
 #include "res.h"
 #include "stats.h"
+#include "xrc.h"
 
 #define MAX_PD		65536
 #define GID_TABLE_LEN	1024
@@ -48,6 +49,8 @@ static void fill_odp_caps(struct ib_odp_caps *odp)
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
 		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV;
+	odp->per_transport_caps.xrc_odp_caps =
+		odp->per_transport_caps.rc_odp_caps;
 	odp->per_transport_caps.uc_odp_caps =
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_SRQ_RECV;
@@ -75,7 +78,8 @@ static int tide_query_device(struct ib_device *ibdev,
 				 IB_DEVICE_CURR_QP_STATE_MOD |
 				 IB_DEVICE_SRQ_RESIZE |
 				 IB_DEVICE_MEM_WINDOW |
-				 IB_DEVICE_MEM_WINDOW_TYPE_2B;
+				 IB_DEVICE_MEM_WINDOW_TYPE_2B |
+				 IB_DEVICE_XRC;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->max_send_sge = TIDE_MAX_SGE;
 	attr->max_recv_sge = TIDE_MAX_SGE;
@@ -249,6 +253,7 @@ static const struct ib_device_ops tide_ops = {
 	.alloc_mw = tide_alloc_mw,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_ucontext = tide_alloc_ucontext,
+	.alloc_xrcd = tide_alloc_xrcd,
 	.attach_mcast = tide_attach_mcast,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
@@ -260,6 +265,7 @@ static const struct ib_device_ops tide_ops = {
 	.dealloc_mw = tide_dealloc_mw,
 	.dealloc_pd = tide_dealloc_pd,
 	.dealloc_ucontext = tide_dealloc_ucontext,
+	.dealloc_xrcd = tide_dealloc_xrcd,
 	.del_gid = tide_del_gid,
 	.dereg_mr = tide_dereg_mr,
 	.destroy_ah = tide_destroy_ah,
@@ -303,6 +309,7 @@ static const struct ib_device_ops tide_ops = {
 	INIT_RDMA_OBJ_SIZE(ib_qp, tide_ibqp, ibqp),
 	INIT_RDMA_OBJ_SIZE(ib_srq, tide_ibsrq, ibsrq),
 	INIT_RDMA_OBJ_SIZE(ib_ucontext, tide_ucontext, ibuc),
+	INIT_RDMA_OBJ_SIZE(ib_xrcd, tide_xrcd, ibxrcd),
 };
 
 /* Whether a device is one of this module's. */

@@ -27,8 +27,11 @@ static bool in_sequence(const struct tide_qp *qp, const struct tide_qp *peer)
  */
 static bool connected(const struct tide_qp *qp, const struct tide_qp *peer)
 {
+	enum ib_qp_type answering = qp->type == IB_QPT_XRC_INI ?
+				    IB_QPT_XRC_TGT : qp->type;
+
 	return peer->ibqp && tide_qp_may_receive(peer) &&
-	       peer->type == qp->type &&
+	       peer->type == answering &&
 	       peer->attr.dest_qp_num == qp->qpn &&
 	       in_sequence(qp, peer) &&
 	       peer->net_cookie == qp->net_cookie &&
@@ -231,7 +234,7 @@ static enum tide_verdict unanswered(struct tide_qp *qp, struct tide_qp *peer,
 
 /**
  * tide_local_is_connected - whether there is a peer here that would answer
- * @qp: the requester's queue pair, with the run bit
+ * @qp: the requester's queue pair, with the run bit; an operation was begun
  *
  * Context: process; takes the peer's tide_qp.lock.
  */
@@ -243,7 +246,8 @@ bool tide_local_is_connected(struct tide_qp *qp)
 	if (!peer)
 		return false;
 	spin_lock_bh(&peer->lock);
-	answers = connected(qp, peer);
+	answers = connected(qp, peer) &&
+		  tide_resp_expects(peer, &qp->req.op);
 	spin_unlock_bh(&peer->lock);
 	tide_qp_put(peer);
 	return answers;

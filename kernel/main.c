@@ -14,6 +14,7 @@
 #include "mr.h"
 #include "mirror.h"
 #include "qp.h"
+#include "srq.h"
 #include "stats.h"
 
 struct workqueue_struct *tide_wq;
@@ -61,6 +62,7 @@ static int tide_client_add(struct ib_device *ibdev)
 static void tide_client_remove(struct ib_device *ibdev, void *data)
 {
 	tide_qps_error_of_device(to_tide_dev(ibdev));
+	tide_srqs_flush_of_device(ibdev);
 }
 
 /*

@@ -152,20 +152,20 @@ int tide_mw_bind(struct tide_qp *qp, const struct tide_bind *bind)
 
 /* A window that is free already is as whoever invalidates it wants it. */
 static bool invalidation_allowed(const struct tide_mr *window,
-				 const struct tide_qp *qp, u32 rkey)
+				 const struct tide_qp *qp, u64 pd_id, u32 rkey)
 {
 	return window && window->window == IB_MW_TYPE_2 &&
-	       window->key == rkey && window->pd_id == qp->pd_id &&
+	       window->key == rkey && window->pd_id == pd_id &&
 	       (!window->parent || window->qpn == qp->qpn);
 }
 
 /* Whether tide_mw_invalidate() would succeed now. */
-bool tide_mw_may_invalidate(const struct tide_qp *qp, u32 rkey)
+bool tide_mw_may_invalidate(const struct tide_qp *qp, u64 pd_id, u32 rkey)
 {
 	bool may;
 
 	tide_mrs_lock();
-	may = invalidation_allowed(tide_mr_find(rkey), qp, rkey);
+	may = invalidation_allowed(tide_mr_find(rkey), qp, pd_id, rkey);
 	tide_mrs_unlock();
 	return may;
 }
@@ -180,18 +180,19 @@ static void make_free(struct tide_mr *window)
 /**
  * tide_mw_invalidate - take back what a window of type 2 allowed
  * @qp: the queue pair it is bound on, locked
+ * @pd_id: its protection domain
  * @rkey: its key
  *
  * Return: 0, or -EINVAL when there is no such window.
  */
-int tide_mw_invalidate(struct tide_qp *qp, u32 rkey)
+int tide_mw_invalidate(struct tide_qp *qp, u64 pd_id, u32 rkey)
 {
 	struct tide_mr *window;
 	int ret = -EINVAL;
 
 	tide_mrs_lock();
 	window = tide_mr_find(rkey);
-	if (invalidation_allowed(window, qp, rkey)) {
+	if (invalidation_allowed(window, qp, pd_id, rkey)) {
 		make_free(window);
 		ret = 0;
 	}

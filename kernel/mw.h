@@ -27,8 +27,8 @@ struct tide_mw {
 };
 
 int tide_mw_bind(struct tide_qp *qp, const struct tide_bind *bind);
-bool tide_mw_may_invalidate(const struct tide_qp *qp, u32 rkey);
-int tide_mw_invalidate(struct tide_qp *qp, u32 rkey);
+bool tide_mw_may_invalidate(const struct tide_qp *qp, u64 pd_id, u32 rkey);
+int tide_mw_invalidate(struct tide_qp *qp, u64 pd_id, u32 rkey);
 void tide_mws_release(struct tide_qp *qp);
 
 int tide_alloc_mw(struct ib_mw *ibmw, struct ib_udata *udata);

@@ -17,6 +17,7 @@
 #include "requester.h"
 #include "responder.h"
 #include "stats.h"
+#include "xrc.h"
 
 /*
  * All queue pairs of all devices: the local carrier finds a peer by its
@@ -131,6 +132,19 @@ void tide_qp_event(struct tide_qp *qp, enum ib_event_type type)
 }
 
 /**
+ * tide_qp_lost_completion - a completion queue takes no more
+ * @qp: the queue pair that it was for, locked and not destroyed; it is in error
+ *	on return
+ */
+void tide_qp_lost_completion(struct tide_qp *qp)
+{
+	if (qp->state == IB_QPS_ERR)
+		return;
+	tide_qp_event(qp, IB_EVENT_QP_FATAL);
+	tide_qp_error(qp);
+}
+
+/**
  * tide_qp_complete - report a completion
  * @qp: the queue pair, locked and not destroyed
  * @cq: where to
@@ -144,10 +158,8 @@ void tide_qp_complete(struct tide_qp *qp, struct tide_cq *cq,
 {
 	cqe->qpn = qp->qpn;
 	cqe->handle = qp->handle;
-	if (tide_cq_post(cq, cqe, solicited) || qp->state == IB_QPS_ERR)
-		return;
-	tide_qp_event(qp, IB_EVENT_QP_FATAL);
-	tide_qp_error(qp);
+	if (!tide_cq_post(cq, cqe, solicited))
+		tide_qp_lost_completion(qp);
 }
 
 /* Have the queue pair at the other end, if it is here, look again. */
@@ -176,7 +188,7 @@ void tide_qp_error(struct tide_qp *qp)
 	if (qp->dgs)
 		tide_inbox_clear(&qp->dgs->inbox);
 	tide_resp_flush(qp);
-	if (qp->resp.srq)
+	if (qp->resp.srq || qp->type == IB_QPT_XRC_TGT)
 		tide_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
 	tide_req_kick(qp);
 	tide_qp_kick_peer(qp);
@@ -255,32 +267,71 @@ void tide_qps_error_of_context(u64 context_id)
 	}
 }
 
+static bool type_sends(enum ib_qp_type type)
+{
+	return type != IB_QPT_XRC_TGT;
+}
+
+static bool type_receives(enum ib_qp_type type)
+{
+	return type != IB_QPT_XRC_INI && type != IB_QPT_XRC_TGT;
+}
+
+static bool send_caps_are_valid(const struct ib_qp_cap *cap)
+{
+	return cap->max_send_wr <= TIDE_MAX_QP_WR &&
+	       cap->max_send_sge <= TIDE_MAX_SGE &&
+	       cap->max_inline_data <= TIDE_MAX_INLINE;
+}
+
+static bool recv_caps_are_valid(const struct ib_qp_cap *cap)
+{
+	return cap->max_recv_wr <= TIDE_MAX_QP_WR &&
+	       cap->max_recv_sge <= TIDE_MAX_SGE;
+}
+
 /*
- * What the kernel's users would do with other types takes fast registration,
- * which there is none of.
+ * The core makes XRC targets as if for the kernel.  What the kernel's users
+ * would do with other types takes fast registration, which there is none of.
  */
 static bool type_is_supported(enum ib_qp_type type, bool kernel)
 {
 	if (kernel)
-		return type == IB_QPT_GSI;
-	return type == IB_QPT_RC || type == IB_QPT_UC || type == IB_QPT_UD;
+		return type == IB_QPT_GSI || type == IB_QPT_XRC_TGT;
+	return type == IB_QPT_RC || type == IB_QPT_UC || type == IB_QPT_UD ||
+	       type == IB_QPT_XRC_INI;
 }
 
 static int check_init_attr(const struct ib_qp_init_attr *init, bool kernel)
 {
-	const struct ib_qp_cap *cap = &init->cap;
+	enum ib_qp_type type = init->qp_type;
 
-	if (!type_is_supported(init->qp_type, kernel) || init->create_flags)
+	if (!type_is_supported(type, kernel) || init->create_flags)
 		return -EOPNOTSUPP;
-	if (!init->send_cq || !init->recv_cq)
+	if (type_sends(type) &&
+	    (!init->send_cq || !send_caps_are_valid(&init->cap)))
 		return -EINVAL;
-	if (cap->max_send_wr > TIDE_MAX_QP_WR ||
-	    cap->max_send_sge > TIDE_MAX_SGE ||
-	    cap->max_inline_data > TIDE_MAX_INLINE)
+	if (type_receives(type) &&
+	    (!init->recv_cq ||
+	     (!init->srq && !recv_caps_are_valid(&init->cap))))
 		return -EINVAL;
-	if (!init->srq && (cap->max_recv_wr > TIDE_MAX_QP_WR ||
-			   cap->max_recv_sge > TIDE_MAX_SGE))
-		return -EINVAL;
+	return 0;
+}
+
+static int make_send_queue(struct tide_qp *qp, struct ib_qp_cap *cap)
+{
+	u32 payload = max_t(u32, cap->max_inline_data,
+			    cap->max_send_sge * sizeof(struct tide_sge));
+	int ret;
+
+	ret = tide_ring_init(&qp->req.sq, cap->max_send_wr,
+			     sizeof(struct tide_send_wqe) + payload);
+	if (ret)
+		return ret;
+	cap->max_send_wr = qp->req.sq.mask + 1;
+	cap->max_inline_data = payload;
+	qp->max_send_sge = cap->max_send_sge;
+	qp->max_inline = payload;
 	return 0;
 }
 
@@ -301,33 +352,51 @@ static int make_recv_queue(struct tide_qp *qp, struct ib_qp_cap *cap)
 /* Make the queues, and tell in @init what came of it. */
 static int make_queues(struct tide_qp *qp, struct ib_qp_init_attr *init)
 {
+	bool receives = type_receives(init->qp_type);
 	struct ib_qp_cap *cap = &init->cap;
-	u32 send_payload = max_t(u32, cap->max_inline_data,
-				 cap->max_send_sge * sizeof(struct tide_sge));
 	int ret;
 
-	ret = tide_ring_init(&qp->req.sq, cap->max_send_wr,
-			     sizeof(struct tide_send_wqe) + send_payload);
-	if (ret)
-		return ret;
-	if (init->srq) {
-		qp->resp.srq = to_tide_srq(init->srq);
-		tide_srq_get(qp->resp.srq);
+	tide_ring_init_none(&qp->req.sq);
+	tide_ring_init_none(&qp->resp.rq);
+	if (type_sends(init->qp_type)) {
+		ret = make_send_queue(qp, cap);
+		if (ret)
+			return ret;
+	} else {
+		cap->max_send_wr = 0;
+		cap->max_send_sge = 0;
+		cap->max_inline_data = 0;
+	}
+	if (receives && !init->srq) {
+		ret = make_recv_queue(qp, cap);
+		if (ret)
+			goto err_sq;
+	} else {
 		cap->max_recv_wr = 0;
 		cap->max_recv_sge = 0;
-	} else {
-		ret = make_recv_queue(qp, cap);
-		if (ret) {
-			tide_ring_destroy(&qp->req.sq);
-			return ret;
-		}
 	}
-
-	cap->max_send_wr = qp->req.sq.mask + 1;
-	cap->max_inline_data = send_payload;
-	qp->max_send_sge = cap->max_send_sge;
-	qp->max_inline = send_payload;
+	if (receives && init->srq) {
+		qp->resp.srq = to_tide_srq(init->srq);
+		tide_srq_get(qp->resp.srq);
+	}
 	return 0;
+
+err_sq:
+	tide_ring_destroy(&qp->req.sq);
+	return ret;
+}
+
+/* Whose it is; an XRC target is nobody's. */
+static void set_owner(struct tide_qp *qp, const struct ib_qp_init_attr *init,
+		      const struct tide_ucontext *context)
+{
+	if (qp->type == IB_QPT_XRC_TGT) {
+		qp->xrcd_id = to_tide_xrcd(init->xrcd)->id;
+		return;
+	}
+	if (context)
+		qp->context_id = context->id;
+	qp->pd_id = to_tide_pd(qp->ibqp->pd)->id;
 }
 
 /* Make what only some have; drop_parts() undoes it, all or some. */
@@ -367,9 +436,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	qp->dev = dev;
 	qp->type = init->qp_type;
 	qp->state = IB_QPS_RESET;
-	if (context)
-		qp->context_id = context->id;
-	qp->pd_id = to_tide_pd(ibqp->pd)->id;
+	set_owner(qp, init, context);
 	qp->net_cookie = dev_net(dev->ndev)->net_cookie;
 	qp->sig_all = init->sq_sig_type == IB_SIGNAL_ALL_WR;
 	qp->attr.cap = init->cap;
@@ -430,9 +497,30 @@ static int qp_announce(struct tide_qp *qp, struct ib_udata *udata,
 	qp->ibqp->qp_num = qp->qpn;
 	if (context)
 		return qp_publish(qp, udata, context);
-	qp->ibqp->qp_num = TIDE_GSI_QPN;
-	tide_gsi_add(qp);
+	if (qp->type == IB_QPT_GSI) {
+		qp->ibqp->qp_num = TIDE_GSI_QPN;
+		tide_gsi_add(qp);
+	}
 	return 0;
+}
+
+/* As tide_claim(); an XRC target is a process's, whatever the core says. */
+static bool claim(struct tide_dev *dev, enum ib_qp_type type,
+		  const struct ib_udata *udata)
+{
+	if (type == IB_QPT_XRC_TGT)
+		return atomic_add_unless(&dev->num_qps, 1, TIDE_MAX_QP);
+	return tide_claim(&dev->num_qps, TIDE_MAX_QP, udata);
+}
+
+/* Undo claim(). */
+static void give_back(struct tide_dev *dev, enum ib_qp_type type,
+		      const struct ib_udata *udata)
+{
+	if (type == IB_QPT_XRC_TGT)
+		atomic_dec(&dev->num_qps);
+	else
+		tide_give_back(&dev->num_qps, udata);
 }
 
 int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
@@ -453,7 +541,7 @@ int tide_create_qp(struct ib_qp *ibqp, struct ib_qp_init_attr *init,
 		if (ret)
 			return ret;
 	}
-	if (!tide_claim(&dev->num_qps, TIDE_MAX_QP, udata))
+	if (!claim(dev, init->qp_type, udata))
 		return -ENOMEM;
 	qp = qp_alloc(ibqp, init, context);
 	if (IS_ERR(qp)) {
@@ -482,7 +570,7 @@ err_qp:
 	tide_req_shutdown(qp);
 	tide_qp_put(qp);
 err_count:
-	tide_give_back(&dev->num_qps, udata);
+	give_back(dev, init->qp_type, udata);
 	return ret;
 }
 
@@ -703,6 +791,6 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	tide_req_shutdown(qp);
 	tide_mws_release(qp);
 	tide_qp_put(qp);
-	tide_give_back(&to_tide_dev(ibqp->device)->num_qps, udata);
+	give_back(to_tide_dev(ibqp->device), ibqp->qp_type, udata);
 	return 0;
 }

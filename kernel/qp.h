@@ -74,12 +74,14 @@ struct tide_recv {
  * @imm_data: immediate data, for opcodes that have it
  * @invalidate_rkey: the window to invalidate, for opcodes that do
  * @length: bytes of payload
+ * @srqn: the shared receive queue that an XRC request names
  * @rkey: key of the remote memory
  * @remote_addr: and its address
  * @compare_add: for atomics
  * @swap: for atomics
  * @src_qpn: who asks
  * @responder: the responder's incarnation that has accepted it
+ * @pd_id: the protection domain of the remote memory, from there too
  * @waiter: who waits should there be no receive; NULL for nobody
  * @epoch: when it did
  * @has_grh: the payload begins with a header
@@ -91,12 +93,14 @@ struct tide_op {
 	__be32 imm_data;
 	u32 invalidate_rkey;
 	u32 length;
+	u32 srqn;
 	u32 rkey;
 	u64 remote_addr;
 	u64 compare_add;
 	u64 swap;
 	u32 src_qpn;
 	u32 responder;
+	u64 pd_id;
 	struct tide_srq_waiter *waiter;
 	u64 epoch;
 	bool has_grh;
@@ -171,7 +175,8 @@ struct tide_requester {
 /**
  * struct tide_responder - the receive side; under tide_qp.lock
  * @rq: the receive queue; or
- * @srq: the one it shares
+ * @srq: the one it shares; of an XRC target, the one that was named last, or
+ *	NULL
  * @receiving: a receive is being filled
  * @recv: and which
  * @established: something has arrived since it was reset
@@ -215,10 +220,11 @@ enum tide_counter {
  * @qpn: its number; others know that for general services by another, gsi.h
  * @type: its transport
  * @state: enum ib_qp_state; written under @lock
- * @context_id: of the process's context that may ring for it
+ * @context_id: of the process's context that may ring for it; 0 is nobody's
  * @handle: the process's name for it, for completions
  * @kernel: of a user inside the kernel, or NULL
- * @pd_id: its protection domain
+ * @pd_id: its protection domain; 0 of an XRC target, which has none
+ * @xrcd_id: an XRC target's domain
  * @net_cookie: its network namespace
  * @sig_all: every send is signalled
  * @max_send_sge: limits of the send queue's entries
@@ -249,6 +255,7 @@ struct tide_qp {
 	u32 handle;
 	struct tide_kqp *kernel;
 	u64 pd_id;
+	u64 xrcd_id;
 	u64 net_cookie;
 	bool sig_all;
 	u32 max_send_sge;
@@ -312,6 +319,7 @@ void tide_qp_put(struct tide_qp *qp);
 void tide_qp_complete(struct tide_qp *qp, struct tide_cq *cq,
 		      struct tide_cqe *cqe, bool solicited);
 void tide_qp_event(struct tide_qp *qp, enum ib_event_type type);
+void tide_qp_lost_completion(struct tide_qp *qp);
 void tide_qp_error(struct tide_qp *qp);
 void tide_qp_kick_peer(struct tide_qp *qp);
 void tide_qps_error_of_device(struct tide_dev *dev);

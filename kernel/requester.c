@@ -354,6 +354,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		.solicited = wqe->flags & TIDE_SEND_SOLICITED,
 		.imm_data = wqe->imm_data,
 		.invalidate_rkey = wqe->invalidate_rkey,
+		.srqn = wqe->remote_srqn,
 		.rkey = wqe->rdma.rkey,
 		.remote_addr = wqe->rdma.remote_addr,
 		.compare_add = wqe->rdma.compare_add,
@@ -460,7 +461,8 @@ static enum tide_verdict own_step(struct tide_qp *qp)
 		ret = tide_mw_bind(qp, &req->bind);
 	} else {
 		spin_lock_bh(&qp->lock);
-		ret = tide_mw_invalidate(qp, req->op.invalidate_rkey);
+		ret = tide_mw_invalidate(qp, qp->pd_id,
+					 req->op.invalidate_rkey);
 		spin_unlock_bh(&qp->lock);
 	}
 	return ret ? TIDE_LOCAL_BIND : TIDE_DONE;

@@ -15,6 +15,8 @@
 static int put_ring(struct sk_buff *msg, const char *size, const char *posted,
 		    const struct tide_ring *ring, u32 used)
 {
+	if (!ring->mem)
+		return 0;
 	return rdma_nl_put_driver_u32(msg, size, ring->mask + 1) ?:
 	       rdma_nl_put_driver_u32(msg, posted, used);
 }

@@ -6,6 +6,7 @@
 #include "mw.h"
 #include "responder.h"
 #include "sg.h"
+#include "xrc.h"
 
 static bool op_is_send(const struct tide_op *op)
 {
@@ -52,7 +53,7 @@ static struct tide_access op_access(const struct tide_qp *qp,
 		.qpn = qp->qpn,
 		.rights = right,
 		.addr = op->remote_addr + done,
-		.pd_id = qp->pd_id,
+		.pd_id = op->pd_id,
 		.epoch = op->epoch,
 	};
 }
@@ -68,6 +69,19 @@ static enum tide_verdict resp_nak(struct tide_qp *qp,
 	tide_qp_event(qp, event);
 	tide_qp_error(qp);
 	return verdict;
+}
+
+/* An XRC target has no completion queue: that is with the receives. */
+static void complete_recv(struct tide_qp *qp, struct tide_cqe *cqe,
+			  bool solicited)
+{
+	if (qp->type != IB_QPT_XRC_TGT) {
+		tide_qp_complete(qp, tide_qp_recv_cq(qp), cqe, solicited);
+		return;
+	}
+	cqe->qpn = qp->qpn;
+	if (!tide_srq_complete(qp->resp.srq, cqe, solicited))
+		tide_qp_lost_completion(qp);
 }
 
 static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
@@ -95,7 +109,7 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 		cqe.sl = op->sl;
 	}
 	qp->resp.receiving = false;
-	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, op->solicited);
+	complete_recv(qp, &cqe, op->solicited);
 }
 
 /* The receive at hand cannot take the message (IBTA 9.9.3.2). */
@@ -215,7 +229,7 @@ static enum tide_verdict begin_send(struct tide_qp *qp,
 		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
 					 TIDE_NAK_OP);
 	if (op->opcode == IB_WR_SEND_WITH_INV &&
-	    !tide_mw_may_invalidate(qp, op->invalidate_rkey))
+	    !tide_mw_may_invalidate(qp, op->pd_id, op->invalidate_rkey))
 		return resp_fail_receive(qp, op, IB_WC_REM_INV_REQ_ERR,
 					 TIDE_NAK_ACCESS);
 	return TIDE_DONE;
@@ -250,6 +264,9 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	op->responder = qp->resp.incarnation;
 	op->epoch = tide_mr_epoch();
 	resp_established(qp);
+	op->pd_id = qp->pd_id;
+	if (qp->type == IB_QPT_XRC_TGT && !tide_xrc_aim(qp, op))
+		return resp_nak(qp, TIDE_NAK_ACCESS, IB_EVENT_QP_ACCESS_ERR);
 	if (op_is_send(op))
 		return begin_send(qp, op);
 
@@ -271,10 +288,13 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
  * @qp: the responder
  * @op: the operation
  *
- * Return: false when the responder was reset in between.
+ * Return: false when the responder was reset in between, or the shared receive
+ * queue that an XRC request names was closed.
  */
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op)
 {
+	if (qp->type == IB_QPT_XRC_TGT && !qp->resp.srq)
+		return false;
 	return op->responder == qp->resp.incarnation &&
 	       (!op_takes_receive(op) || qp->resp.receiving);
 }
@@ -339,7 +359,7 @@ enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 	if (op_takes_receive(op)) {
 		/* If it has been deallocated meanwhile, that will do too. */
 		if (op->opcode == IB_WR_SEND_WITH_INV)
-			tide_mw_invalidate(qp, op->invalidate_rkey);
+			tide_mw_invalidate(qp, op->pd_id, op->invalidate_rkey);
 		resp_complete(qp, op, IB_WC_SUCCESS);
 	}
 	tide_count(qp, TIDE_CNT_RX_MSGS, 1);
@@ -374,7 +394,7 @@ static void flush_one(struct tide_qp *qp, u64 wr_id, u32 entry)
 		.consumer = entry,
 	};
 
-	tide_qp_complete(qp, tide_qp_recv_cq(qp), &cqe, false);
+	complete_recv(qp, &cqe, false);
 }
 
 /**

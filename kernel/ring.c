@@ -5,6 +5,9 @@
 #include "mapped.h"
 #include "ring.h"
 
+/* Of all queues that do not exist: nothing is ever posted to it. */
+static struct tide_ring_head no_queue;
+
 /**
  * tide_ring_init - allocate a ring
  * @ring: what to fill in
@@ -31,8 +34,17 @@ int tide_ring_init(struct tide_ring *ring, u32 entries, u32 entry_size)
 }
 
 /**
+ * tide_ring_init_none - what stands in for a queue that there is none of
+ * @ring: what to fill in; has no memory to map, and is empty for ever
+ */
+void tide_ring_init_none(struct tide_ring *ring)
+{
+	*ring = (struct tide_ring) { .head = &no_queue };
+}
+
+/**
  * tide_ring_destroy - drop the ring's hold on its memory
- * @ring: a ring, or one that was never initialised (all zero)
+ * @ring: a ring, or none, or one that was never initialised (all zero)
  */
 void tide_ring_destroy(struct tide_ring *ring)
 {
@@ -67,7 +79,7 @@ int tide_ring_publish(struct tide_ring *ring, struct ib_ucontext *ucontext,
 
 /**
  * tide_ring_unpublish - undo tide_ring_publish(), if it was done
- * @ring: a ring, or one that was never initialised (all zero)
+ * @ring: a ring, or none, or one that was never initialised (all zero)
  */
 void tide_ring_unpublish(struct tide_ring *ring)
 {

@@ -31,6 +31,7 @@ struct tide_ring {
 };
 
 int tide_ring_init(struct tide_ring *ring, u32 entries, u32 entry_size);
+void tide_ring_init_none(struct tide_ring *ring);
 void tide_ring_destroy(struct tide_ring *ring);
 int tide_ring_publish(struct tide_ring *ring, struct ib_ucontext *ucontext,
 		      struct tide_abi_ring *abi);

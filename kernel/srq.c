@@ -13,6 +13,7 @@
 #include "requester.h"
 #include "sg.h"
 #include "srq.h"
+#include "xrc.h"
 
 /* All queues of all devices; what rings for one has nothing but its number. */
 static DEFINE_XARRAY_ALLOC(srqs);
@@ -30,6 +31,27 @@ static struct tide_srq *srq_find(u32 srqn)
 		srq = NULL;
 	rcu_read_unlock();
 	return srq;
+}
+
+/**
+ * tide_srq_find_xrc - an open queue by its number
+ * @srqn: the number
+ * @xrcd_id: the XRC domain that it has to be of
+ *
+ * Context: any.
+ *
+ * Return: the queue with a reference, or NULL.
+ */
+struct tide_srq *tide_srq_find_xrc(u32 srqn, u64 xrcd_id)
+{
+	struct tide_srq *srq = srq_find(srqn);
+
+	if (!srq)
+		return NULL;
+	if (srq->xrcd_id == xrcd_id && tide_srq_is_open(srq))
+		return srq;
+	tide_srq_put(srq);
+	return NULL;
 }
 
 /* One more reference, for one who has one. */
@@ -261,6 +283,110 @@ void tide_srq_leave(struct tide_srq_waiter *waiter)
 	tide_srq_put(srq);
 }
 
+/**
+ * tide_srq_complete - report a completion to an XRC queue's completion queue
+ * @srq: the queue; nobody wants to know if it was closed
+ * @cqe: the completion; which queue's it is, is filled in here
+ * @solicited: as for tide_cq_post()
+ *
+ * Context: any but hard interrupts; takes tide_srq.lock.
+ *
+ * Return: as tide_cq_post().
+ */
+bool tide_srq_complete(struct tide_srq *srq, struct tide_cqe *cqe,
+		       bool solicited)
+{
+	bool posted = true;
+
+	cqe->srqn = srq->srqn;
+	cqe->handle = srq->handle;
+	spin_lock_bh(&srq->lock);
+	if (srq->ibsrq)
+		posted = tide_cq_post(to_tide_cq(srq->ibsrq->ext.cq), cqe,
+				      solicited);
+	spin_unlock_bh(&srq->lock);
+	return posted;
+}
+
+static void flush(struct tide_srq *srq)
+{
+	u32 left = TIDE_MAX_SRQ_WR;
+	struct tide_recv recv;
+
+	while (left-- && tide_srq_drain(srq, &recv)) {
+		struct tide_cqe cqe = {
+			.wr_id = recv.wr_id,
+			.status = IB_WC_WR_FLUSH_ERR,
+			.opcode = IB_WC_RECV,
+			.slot = recv.entry,
+		};
+
+		tide_srq_complete(srq, &cqe, false);
+	}
+}
+
+static bool is_of_device(struct tide_srq *srq, const struct ib_device *ibdev)
+{
+	bool is;
+
+	spin_lock_bh(&srq->lock);
+	is = srq->ibsrq && srq->ibsrq->device == ibdev;
+	spin_unlock_bh(&srq->lock);
+	return is;
+}
+
+/**
+ * tide_srqs_flush_of_device - complete all that is posted to XRC queues
+ * @ibdev: the device, which goes; its queue pairs are in error
+ *
+ * For no queue pair: there need be none that would have it.
+ */
+void tide_srqs_flush_of_device(struct ib_device *ibdev)
+{
+	struct tide_srq *srq;
+	unsigned long srqn;
+
+	rcu_read_lock();
+	xa_for_each(&srqs, srqn, srq)
+		if (srq->xrcd_id && is_of_device(srq, ibdev))
+			flush(srq);
+	rcu_read_unlock();
+}
+
+/* From here on nothing reaches the core by this queue. */
+static void close_srq(struct tide_srq *srq)
+{
+	spin_lock_bh(&srq->lock);
+	WRITE_ONCE(srq->ibsrq, NULL);
+	spin_unlock_bh(&srq->lock);
+}
+
+/**
+ * tide_srqs_close_of_context - end what goes on with a process that has gone
+ * @context_id: of its context
+ *
+ * Queues that are not for XRC end with their queue pairs.
+ *
+ * Context: process; no locks.
+ */
+void tide_srqs_close_of_context(u64 context_id)
+{
+	bool any = false;
+	struct tide_srq *srq;
+	unsigned long srqn;
+
+	rcu_read_lock();
+	xa_for_each(&srqs, srqn, srq) {
+		if (srq->context_id == context_id && srq->xrcd_id) {
+			close_srq(srq);
+			any = true;
+		}
+	}
+	rcu_read_unlock();
+	if (any)
+		tide_xrc_leave_closed();
+}
+
 /* How many receives are posted, for people to look at. */
 u32 tide_srq_posted(struct tide_srq *srq)
 {
@@ -355,8 +481,10 @@ static void free_slots(struct tide_ring *ring)
 }
 
 static struct tide_srq *srq_alloc(struct ib_srq *ibsrq,
-				  struct ib_srq_attr *attr, u64 context_id)
+				  struct ib_srq_init_attr *init,
+				  u64 context_id)
 {
+	struct ib_srq_attr *attr = &init->attr;
 	struct tide_srq *srq;
 	int ret;
 
@@ -373,9 +501,10 @@ static struct tide_srq *srq_alloc(struct ib_srq *ibsrq,
 	refcount_set(&srq->ref, 1);
 	spin_lock_init(&srq->lock);
 	INIT_LIST_HEAD(&srq->waiters);
-	srq->ibsrq = ibsrq;
 	srq->context_id = context_id;
 	srq->pd_id = to_tide_pd(ibsrq->pd)->id;
+	if (init->srq_type == IB_SRQT_XRC)
+		srq->xrcd_id = to_tide_xrcd(init->ext.xrc.xrcd)->id;
 	srq->max_sge = attr->max_sge;
 	srq->max_wr = srq->ring.mask + 1;
 	attr->max_wr = srq->max_wr;
@@ -397,15 +526,16 @@ static int srq_publish(struct tide_srq *srq, struct ib_udata *udata)
 	return ret;
 }
 
-static int srq_create(struct ib_srq *ibsrq, struct ib_srq_attr *attr,
-		      struct ib_udata *udata)
+static int srq_create(struct ib_srq *ibsrq, struct ib_srq_init_attr *init,
+		      u32 handle, struct ib_udata *udata)
 {
 	struct tide_srq *srq;
 	int ret;
 
-	srq = srq_alloc(ibsrq, attr, tide_udata_context(udata)->id);
+	srq = srq_alloc(ibsrq, init, tide_udata_context(udata)->id);
 	if (IS_ERR(srq))
 		return PTR_ERR(srq);
+	srq->handle = handle;
 	ret = xa_alloc_cyclic(&srqs, &srq->srqn, srq, SRQNS, &next_srqn,
 			      GFP_KERNEL);
 	if (ret < 0)
@@ -414,6 +544,10 @@ static int srq_create(struct ib_srq *ibsrq, struct ib_srq_attr *attr,
 	if (ret)
 		goto err_number;
 	container_of(ibsrq, struct tide_ibsrq, ibsrq)->srq = srq;
+	if (init->srq_type == IB_SRQT_XRC)
+		ibsrq->ext.xrc.srq_num = srq->srqn;
+	/* It is open. */
+	smp_store_release(&srq->ibsrq, ibsrq);
 	return 0;
 
 err_number:
@@ -428,18 +562,26 @@ int tide_create_srq(struct ib_srq *ibsrq, struct ib_srq_init_attr *init,
 {
 	struct tide_dev *dev = to_tide_dev(ibsrq->device);
 	struct ib_srq_attr *attr = &init->attr;
+	struct tide_abi_create_srq req;
 	int ret;
 
-	if (!udata || init->srq_type != IB_SRQT_BASIC)
+	if (!udata || (init->srq_type != IB_SRQT_BASIC &&
+		       init->srq_type != IB_SRQT_XRC))
 		return -EOPNOTSUPP;
 	if (!attr->max_wr || attr->max_wr > TIDE_MAX_SRQ_WR ||
 	    attr->max_sge > TIDE_MAX_SGE)
 		return -EINVAL;
-	if (udata->outlen < sizeof(struct tide_abi_create_srq_resp))
+	if (udata->inlen < sizeof(req) ||
+	    udata->outlen < sizeof(struct tide_abi_create_srq_resp))
+		return -EINVAL;
+	ret = ib_copy_from_udata(&req, udata, sizeof(req));
+	if (ret)
+		return ret;
+	if (req.reserved)
 		return -EINVAL;
 	if (!atomic_add_unless(&dev->num_srqs, 1, TIDE_MAX_SRQ))
 		return -ENOMEM;
-	ret = srq_create(ibsrq, attr, udata);
+	ret = srq_create(ibsrq, init, req.handle, udata);
 	if (ret)
 		atomic_dec(&dev->num_srqs);
 	return ret;
@@ -540,13 +682,15 @@ int tide_destroy_srq(struct ib_srq *ibsrq, struct ib_udata *udata)
 	struct tide_srq *srq = to_tide_srq(ibsrq);
 	struct tide_ring next;
 
+	close_srq(srq);
 	spin_lock_bh(&srq->lock);
-	srq->ibsrq = NULL;
 	next = srq->next;
 	srq->next = (struct tide_ring) {};
 	spin_unlock_bh(&srq->lock);
 
 	xa_erase(&srqs, srq->srqn);
+	if (srq->xrcd_id)
+		tide_xrc_leave_closed();
 	tide_ring_unpublish(&next);
 	tide_ring_destroy(&next);
 	/* Without a verbs object the ring is not switched any more. */

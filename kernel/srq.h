@@ -13,6 +13,9 @@
  *
  * A queue outlives its verbs object for as long as a queue pair has it, or
  * somebody stands in line.
+ *
+ * Those for XRC have a completion queue of their own.  They can be closed while
+ * queue pairs use them; see xrc.h.
  */
 #ifndef TIDE_SRQ_H
 #define TIDE_SRQ_H
@@ -34,10 +37,13 @@ struct tide_recv;
  * @rcu: frees it
  * @lock: protects all that is not constant; taken with bottom halves off,
  *	inside tide_qp.lock
- * @ibsrq: the core's part; NULL once destroyed
+ * @ibsrq: the core's part; NULL once closed, when the completion queue and all
+ *	else that the core owns must not be touched
  * @srqn: its number
+ * @handle: the process's name for it, for completions
  * @context_id: of the process's context that may ring for it
  * @pd_id: its protection domain, which counts for its receives
+ * @xrcd_id: its XRC domain; 0 is none
  * @max_sge: elements of a receive
  * @max_wr: receives that may be outstanding; the process keeps to it
  * @limit: an event is due when fewer are posted; 0 for never
@@ -54,8 +60,10 @@ struct tide_srq {
 	spinlock_t lock;
 	struct ib_srq *ibsrq;
 	u32 srqn;
+	u32 handle;
 	u64 context_id;
 	u64 pd_id;
+	u64 xrcd_id;
 	u32 max_sge;
 	u32 max_wr;
 	u32 limit;
@@ -91,6 +99,13 @@ static inline struct tide_srq *to_tide_srq(struct ib_srq *ibsrq)
 	return container_of(ibsrq, struct tide_ibsrq, ibsrq)->srq;
 }
 
+/* It may be closed any time unless its lock is held. */
+static inline bool tide_srq_is_open(const struct tide_srq *srq)
+{
+	return READ_ONCE(srq->ibsrq);
+}
+
+struct tide_srq *tide_srq_find_xrc(u32 srqn, u64 xrcd_id);
 void tide_srq_get(struct tide_srq *srq);
 void tide_srq_put(struct tide_srq *srq);
 
@@ -99,6 +114,10 @@ int tide_srq_take(struct tide_srq *srq, struct tide_srq_waiter *waiter,
 bool tide_srq_drain(struct tide_srq *srq, struct tide_recv *recv);
 void tide_srq_give_back(struct tide_srq *srq, u32 slot);
 void tide_srq_leave(struct tide_srq_waiter *waiter);
+bool tide_srq_complete(struct tide_srq *srq, struct tide_cqe *cqe,
+		       bool solicited);
+void tide_srqs_close_of_context(u64 context_id);
+void tide_srqs_flush_of_device(struct ib_device *ibdev);
 long tide_srq_ring(u64 context_id, unsigned int cmd, u32 srqn);
 u32 tide_srq_posted(struct tide_srq *srq);
 

@@ -96,6 +96,11 @@ struct tide_abi_create_qp_resp {
 	struct tide_abi_ring rq;
 };
 
+struct tide_abi_create_srq {
+	__u32 handle;			/* of an XRC queue: as create_qp's */
+	__u32 reserved;
+};
+
 struct tide_abi_create_srq_resp {
 	__u32 srqn;
 	__u32 reserved;
@@ -221,7 +226,8 @@ struct tide_send_wqe {
 		__u8 transport[32];
 	};
 	__u32 inline_length;
-	__u32 reserved[3];
+	__u32 remote_srqn;		/* XRC: who is to receive */
+	__u32 reserved[2];
 };
 
 /*
@@ -269,8 +275,14 @@ struct tide_cqe {
 		__u32 consumer;		/* of the work queue, after the entry */
 		__u32 slot;		/* of a shared receive queue */
 	};
-	__u32 handle;			/* as in struct tide_abi_create_qp */
-	__u32 reserved1[4];
+	/*
+	 * As in struct tide_abi_create_qp; or, if srqn is not 0, as in struct
+	 * tide_abi_create_srq.
+	 */
+	__u32 handle;
+	__u32 reserved1[2];
+	__u32 srqn;			/* of an XRC queue, whose slot it is */
+	__u32 reserved2;
 };
 
 #define TIDE_ABI_LAYOUT(type, member, offset)				\
@@ -292,6 +304,7 @@ TIDE_ABI_SIZE(tide_abi_create_qp, 8);
 TIDE_ABI_SIZE(tide_abi_create_qp_resp, 56);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, sq, 8);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, rq, 32);
+TIDE_ABI_SIZE(tide_abi_create_srq, 8);
 TIDE_ABI_SIZE(tide_abi_create_srq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_srq_resp, ring, 8);
 TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
@@ -320,6 +333,7 @@ TIDE_ABI_LAYOUT(tide_send_wqe, ud.remote_qpn, 20);
 TIDE_ABI_LAYOUT(tide_send_wqe, ud.remote_qkey, 24);
 TIDE_ABI_LAYOUT(tide_send_wqe, bind, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, inline_length, 48);
+TIDE_ABI_LAYOUT(tide_send_wqe, remote_srqn, 52);
 TIDE_ABI_SIZE(tide_recv_wqe, 16);
 TIDE_ABI_LAYOUT(tide_recv_wqe, num_sge, 8);
 TIDE_ABI_LAYOUT(tide_recv_wqe, slot, 12);
@@ -334,5 +348,6 @@ TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
 TIDE_ABI_LAYOUT(tide_cqe, consumer, 40);
 TIDE_ABI_LAYOUT(tide_cqe, slot, 40);
 TIDE_ABI_LAYOUT(tide_cqe, handle, 44);
+TIDE_ABI_LAYOUT(tide_cqe, srqn, 56);
 
 #endif /* TIDE_ABI_H */

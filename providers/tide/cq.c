@@ -55,6 +55,18 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 	return 0;
 }
 
+/*
+ * A slot of a queue that has gone meanwhile is nobody's: numbers are not used
+ * again so soon.
+ */
+static void free_xrc_slot(struct tide_context *ctx, const struct tide_cqe *cqe)
+{
+	struct tide_srq *srq = tide_table_find(&ctx->xrc_srqs, cqe->handle);
+
+	if (srq && srq->srqn == cqe->srqn)
+		tide_srq_free_slot(srq, cqe->slot);
+}
+
 /* The receive's entry may be used again, or all up to it. */
 static void free_recv(struct tide_qp *qp, const struct tide_cqe *cqe)
 {
@@ -68,8 +80,13 @@ static void free_recv(struct tide_qp *qp, const struct tide_cqe *cqe)
 /* The entries that this completion is the last to tell of are free. */
 static void free_entries(struct tide_context *ctx, const struct tide_cqe *cqe)
 {
-	struct tide_qp *qp = tide_table_find(&ctx->qps, cqe->handle);
+	struct tide_qp *qp;
 
+	if (cqe->srqn) {
+		free_xrc_slot(ctx, cqe);
+		return;
+	}
+	qp = tide_table_find(&ctx->qps, cqe->handle);
 	if (!qp)
 		return;
 
@@ -126,6 +143,16 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 	pthread_spin_unlock(&cq->lock);
 
 	return n;
+}
+
+/*
+ * Waits until nobody polls who may have begun before.  Nobody who begins later
+ * finds what is in no table any more.
+ */
+void tide_cq_wait_polled(struct tide_cq *cq)
+{
+	pthread_spin_lock(&cq->lock);
+	pthread_spin_unlock(&cq->lock);
 }
 
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)

@@ -41,6 +41,12 @@ static int map_rings(struct tide_qp *qp,
 	return err;
 }
 
+static void init_locks(struct tide_qp *qp)
+{
+	pthread_spin_init(&qp->sq.lock, PTHREAD_PROCESS_PRIVATE);
+	pthread_spin_init(&qp->rq.lock, PTHREAD_PROCESS_PRIVATE);
+}
+
 /* @attr has no comp_mask bits that the kernel does not know. */
 static int create_qp(struct tide_qp *qp, struct ibv_context *context,
 		     struct ibv_qp_init_attr_ex *attr)
@@ -56,14 +62,14 @@ static int create_qp(struct tide_qp *qp, struct ibv_context *context,
 	if (err)
 		return err;
 
+	/* Of an XRC_RECV queue pair the response says nothing: it has none. */
 	err = map_rings(qp, &resp.drv_payload);
 	if (err) {
 		ibv_cmd_destroy_qp(&qp->vqp.qp);
 		return err;
 	}
 
-	pthread_spin_init(&qp->sq.lock, PTHREAD_PROCESS_PRIVATE);
-	pthread_spin_init(&qp->rq.lock, PTHREAD_PROCESS_PRIVATE);
+	init_locks(qp);
 	qp->sq.max_sge = attr->cap.max_send_sge;
 	qp->rq.max_sge = attr->cap.max_recv_sge;
 	qp->max_inline = attr->cap.max_inline_data;
@@ -76,6 +82,7 @@ static bool supported(const struct ibv_qp_init_attr_ex *attr)
 {
 	if (!check_comp_mask(attr->comp_mask,
 			     IBV_QP_INIT_ATTR_PD |
+			     IBV_QP_INIT_ATTR_XRCD |
 			     IBV_QP_INIT_ATTR_CREATE_FLAGS |
 			     IBV_QP_INIT_ATTR_SEND_OPS_FLAGS))
 		return false;
@@ -151,12 +158,50 @@ struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr)
 	return ibqp;
 }
 
+/* One more handle of an XRC_RECV queue pair, which somebody else has made. */
+struct ibv_qp *tide_open_qp(struct ibv_context *context,
+			    struct ibv_qp_open_attr *attr)
+{
+	static const struct tide_abi_create_qp_resp no_rings;
+	struct tide_context *ctx = to_tide_context(context);
+	struct ib_uverbs_create_qp_resp resp;
+	struct ibv_open_qp cmd = {};
+	struct tide_qp *qp;
+	int err;
+
+	qp = calloc(1, sizeof(*qp));
+	if (!qp)
+		return NULL;
+
+	err = tide_table_add(&ctx->qps, qp, &qp->handle);
+	if (err)
+		goto err_free;
+
+	err = ibv_cmd_open_qp(context, &qp->vqp, sizeof(qp->vqp), attr, &cmd,
+			      sizeof(cmd), &resp, sizeof(resp));
+	if (err)
+		goto err_remove;
+
+	map_rings(qp, &no_rings);
+	init_locks(qp);
+	return &qp->vqp.qp;
+
+err_remove:
+	tide_table_remove(&ctx->qps, qp->handle);
+err_free:
+	free(qp);
+	errno = err;
+	return NULL;
+}
+
+/* XRC queue pairs lack one completion queue, or both. */
 static void forget_completions(struct ibv_qp *ibqp)
 {
 	struct tide_qp *qp = to_tide_qp(ibqp);
 
-	tide_cq_forget_qp(to_tide_cq(ibqp->recv_cq), qp);
-	if (ibqp->send_cq != ibqp->recv_cq)
+	if (ibqp->recv_cq)
+		tide_cq_forget_qp(to_tide_cq(ibqp->recv_cq), qp);
+	if (ibqp->send_cq && ibqp->send_cq != ibqp->recv_cq)
 		tide_cq_forget_qp(to_tide_cq(ibqp->send_cq), qp);
 }
 

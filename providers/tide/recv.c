@@ -41,7 +41,8 @@ int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
 	int err, ret;
 
 	pthread_spin_lock(&rq->lock);
-	err = ibqp->state == IBV_QPS_RESET || ibqp->srq ? EINVAL : 0;
+	err = ibqp->state == IBV_QPS_RESET || ibqp->srq || !rq->ring.count ?
+		      EINVAL : 0;
 	while (wr && !err) {
 		err = stage_wr(rq, wr);
 		if (!err)

@@ -37,6 +37,7 @@ uint64_t tide_supported_send_ops(enum ibv_qp_type type)
 {
 	switch (type) {
 	case IBV_QPT_RC:
+	case IBV_QPT_XRC_SEND:
 		return inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
 		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
 		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
@@ -121,6 +122,7 @@ static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 		wqe->flags |= TIDE_SEND_SIGNALED;
 	wqe->num_sge = 0;
 	wqe->inline_length = 0;
+	wqe->remote_srqn = 0;
 
 	qp->wqe = wqe;
 	return 0;
@@ -230,6 +232,8 @@ static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
 		return err;
 
 	qp->wqe->imm_data = wr->imm_data;
+	if (qp->vqp.qp.qp_type == IBV_QPT_XRC_SEND)
+		qp->wqe->remote_srqn = wr->qp_type.xrc.remote_srqn;
 
 	switch (wr->opcode) {
 	case IBV_WR_RDMA_WRITE:
@@ -448,6 +452,14 @@ static void wr_set_ud_addr(struct ibv_qp_ex *qpx, struct ibv_ah *ah,
 		set_ud(qp, ah, remote_qpn, remote_qkey);
 }
 
+static void wr_set_xrc_srqn(struct ibv_qp_ex *qpx, uint32_t remote_srqn)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (!qp->list_error)
+		qp->wqe->remote_srqn = remote_srqn;
+}
+
 static void wr_set_sge_list(struct ibv_qp_ex *qpx, size_t num_sge,
 			    const struct ibv_sge *sges)
 {
@@ -508,6 +520,7 @@ void tide_set_wr_ops(struct ibv_qp_ex *qpx)
 	qpx->wr_atomic_cmp_swp = wr_atomic_cmp_swp;
 	qpx->wr_atomic_fetch_add = wr_atomic_fetch_add;
 
+	qpx->wr_set_xrc_srqn = wr_set_xrc_srqn;
 	qpx->wr_set_sge = wr_set_sge;
 	qpx->wr_set_sge_list = wr_set_sge_list;
 	qpx->wr_set_inline_data = wr_set_inline_data;

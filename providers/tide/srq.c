@@ -15,6 +15,26 @@ static uint32_t *slot_at(const struct tide_ring *ring, uint32_t place)
 	return &wqe->slot;
 }
 
+/* The kernel's part of it is made. */
+static int init_srq(struct tide_srq *srq,
+		    const struct tide_abi_create_srq_resp *resp,
+		    const struct ibv_srq_attr *attr)
+{
+	int err;
+
+	err = tide_ring_map(&srq->ring, srq->vsrq.srq.context, &resp->ring);
+	if (err)
+		return err;
+
+	pthread_spin_init(&srq->lock, PTHREAD_PROCESS_PRIVATE);
+	pthread_mutex_init(&srq->resize_lock, NULL);
+	srq->srqn = resp->srqn;
+	srq->max_sge = attr->max_sge;
+	srq->max_wr = attr->max_wr;
+	srq->freed = srq->ring.count;
+	return 0;
+}
+
 struct ibv_srq *tide_create_srq(struct ibv_pd *pd,
 				struct ibv_srq_init_attr *attr)
 {
@@ -32,16 +52,10 @@ struct ibv_srq *tide_create_srq(struct ibv_pd *pd,
 	if (err)
 		goto err_free;
 
-	err = tide_ring_map(&srq->ring, pd->context, &resp.drv_payload.ring);
+	err = init_srq(srq, &resp.drv_payload, &attr->attr);
 	if (err)
 		goto err_destroy;
 
-	pthread_spin_init(&srq->lock, PTHREAD_PROCESS_PRIVATE);
-	pthread_mutex_init(&srq->resize_lock, NULL);
-	srq->srqn = resp.drv_payload.srqn;
-	srq->max_sge = attr->attr.max_sge;
-	srq->max_wr = attr->attr.max_wr;
-	srq->freed = srq->ring.count;
 	return &srq->vsrq.srq;
 
 err_destroy:
@@ -50,6 +64,83 @@ err_free:
 	free(srq);
 	errno = err;
 	return NULL;
+}
+
+static int create_xrc_srq(struct tide_srq *srq,
+			  struct ibv_srq_init_attr_ex *attr)
+{
+	struct tide_create_srq_ex_resp resp = {};
+	struct tide_create_srq_ex cmd = {
+		.drv_payload.handle = srq->handle,
+	};
+	int err;
+
+	err = ibv_cmd_create_srq_ex(attr->pd->context, &srq->vsrq, attr,
+				    &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp,
+				    sizeof(resp));
+	if (err)
+		return err;
+
+	err = init_srq(srq, &resp.drv_payload, &attr->attr);
+	if (err)
+		ibv_cmd_destroy_srq(&srq->vsrq.srq);
+	return err;
+}
+
+static bool is_xrc(const struct tide_srq *srq)
+{
+	return srq->vsrq.srq_type == IBV_SRQT_XRC;
+}
+
+/* Basic ones that have nothing extended libibverbs makes by itself. */
+struct ibv_srq *tide_create_srq_ex(struct ibv_context *context,
+				   struct ibv_srq_init_attr_ex *attr)
+{
+	const uint32_t needed = IBV_SRQ_INIT_ATTR_TYPE | IBV_SRQ_INIT_ATTR_PD |
+				IBV_SRQ_INIT_ATTR_XRCD | IBV_SRQ_INIT_ATTR_CQ;
+	struct tide_context *ctx = to_tide_context(context);
+	struct tide_srq *srq;
+	int err;
+
+	if (!(attr->comp_mask & IBV_SRQ_INIT_ATTR_TYPE) ||
+	    attr->srq_type != IBV_SRQT_XRC) {
+		errno = EOPNOTSUPP;
+		return NULL;
+	}
+	if (attr->comp_mask != needed) {
+		errno = EINVAL;
+		return NULL;
+	}
+
+	srq = calloc(1, sizeof(*srq));
+	if (!srq)
+		return NULL;
+
+	err = tide_table_add(&ctx->xrc_srqs, srq, &srq->handle);
+	if (err)
+		goto err_free;
+
+	err = create_xrc_srq(srq, attr);
+	if (err)
+		goto err_remove;
+
+	return &srq->vsrq.srq;
+
+err_remove:
+	tide_table_remove(&ctx->xrc_srqs, srq->handle);
+err_free:
+	free(srq);
+	errno = err;
+	return NULL;
+}
+
+/* Its completions are left for whoever polls, and free nothing. */
+static void remove_xrc_srq(struct tide_srq *srq)
+{
+	struct tide_context *ctx = to_tide_context(srq->vsrq.srq.context);
+
+	tide_table_remove(&ctx->xrc_srqs, srq->handle);
+	tide_cq_wait_polled(to_tide_cq(srq->vsrq.cq));
 }
 
 int tide_destroy_srq(struct ibv_srq *ibsrq)
@@ -61,6 +152,8 @@ int tide_destroy_srq(struct ibv_srq *ibsrq)
 	if (ret)
 		return ret;
 
+	if (is_xrc(srq))
+		remove_xrc_srq(srq);
 	tide_ring_unmap(&srq->ring);
 	pthread_spin_destroy(&srq->lock);
 	pthread_mutex_destroy(&srq->resize_lock);

@@ -14,6 +14,7 @@ static void tide_free_context(struct ibv_context *context)
 
 	close(ctx->doorbell_fd);
 	tide_table_destroy(&ctx->qps);
+	tide_table_destroy(&ctx->xrc_srqs);
 	verbs_uninit_context(&ctx->vctx);
 	free(ctx);
 }
@@ -25,11 +26,13 @@ static const struct verbs_context_ops tide_context_ops = {
 	.alloc_pd = tide_alloc_pd,
 	.attach_mcast = ibv_cmd_attach_mcast,
 	.bind_mw = tide_bind_mw,
+	.close_xrcd = tide_close_xrcd,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
 	.create_qp = tide_create_qp,
 	.create_qp_ex = tide_create_qp_ex,
 	.create_srq = tide_create_srq,
+	.create_srq_ex = tide_create_srq_ex,
 	.dealloc_mw = tide_dealloc_mw,
 	.dealloc_pd = tide_dealloc_pd,
 	.dereg_mr = tide_dereg_mr,
@@ -43,6 +46,8 @@ static const struct verbs_context_ops tide_context_ops = {
 	.get_srq_num = tide_get_srq_num,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
+	.open_qp = tide_open_qp,
+	.open_xrcd = tide_open_xrcd,
 	.poll_cq = tide_poll_cq,
 	.post_recv = tide_post_recv,
 	.post_send = tide_post_send,
@@ -78,6 +83,7 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 
 	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
 	tide_table_init(&ctx->qps);
+	tide_table_init(&ctx->xrc_srqs);
 	verbs_set_ops(&ctx->vctx, &tide_context_ops);
 	return &ctx->vctx;
 }

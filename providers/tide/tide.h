@@ -34,6 +34,7 @@
 #define _STRUCT_tide_abi_create_cq_resp
 #define _STRUCT_tide_abi_create_qp
 #define _STRUCT_tide_abi_create_qp_resp
+#define _STRUCT_tide_abi_create_srq
 #define _STRUCT_tide_abi_create_srq_resp
 #define _STRUCT_tide_abi_modify_srq
 
@@ -48,7 +49,9 @@ DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
 		tide_abi_create_qp, tide_abi_create_qp_resp);
 DECLARE_DRV_CMD(tide_create_srq, IB_USER_VERBS_CMD_CREATE_SRQ,
-		empty, tide_abi_create_srq_resp);
+		tide_abi_create_srq, tide_abi_create_srq_resp);
+DECLARE_DRV_CMD(tide_create_srq_ex, IB_USER_VERBS_CMD_CREATE_XSRQ,
+		tide_abi_create_srq, tide_abi_create_srq_resp);
 DECLARE_DRV_CMD(tide_modify_srq, IB_USER_VERBS_CMD_MODIFY_SRQ,
 		tide_abi_modify_srq, empty);
 
@@ -60,6 +63,7 @@ struct tide_context {
 	struct verbs_context vctx;
 	int doorbell_fd;
 	struct tide_table qps;
+	struct tide_table xrc_srqs;
 };
 
 struct tide_cq {
@@ -88,6 +92,8 @@ struct tide_wq {
  * Work requests are outstanding as in a struct tide_wq; but they complete in
  * any order, so those that may be used again stand in line, in the ring.
  *
+ * @handle: of an XRC queue, by which its completions are known: their queue
+ *	pairs may be other processes'
  * @freed: the line's end: before it, from ring.index on, are free slots
  */
 struct tide_srq {
@@ -96,6 +102,7 @@ struct tide_srq {
 	pthread_mutex_t resize_lock;
 	struct tide_ring ring;
 	uint32_t srqn;
+	uint32_t handle;
 	uint32_t max_sge;
 	uint32_t max_wr;
 	uint32_t freed;
@@ -213,11 +220,14 @@ int tide_destroy_cq(struct ibv_cq *ibcq);
 int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc);
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
 void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp);
+void tide_cq_wait_polled(struct tide_cq *cq);
 
 /* qp.c: the life of a queue pair */
 struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
 struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 				 struct ibv_qp_init_attr_ex *attr);
+struct ibv_qp *tide_open_qp(struct ibv_context *context,
+			    struct ibv_qp_open_attr *attr);
 int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask);
 int tide_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
 		  struct ibv_qp_init_attr *init_attr);
@@ -234,6 +244,8 @@ int tide_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
 /* srq.c: shared receive queues */
 struct ibv_srq *tide_create_srq(struct ibv_pd *pd,
 				struct ibv_srq_init_attr *attr);
+struct ibv_srq *tide_create_srq_ex(struct ibv_context *context,
+				   struct ibv_srq_init_attr_ex *attr);
 int tide_destroy_srq(struct ibv_srq *ibsrq);
 int tide_query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr);
 int tide_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask);
@@ -241,6 +253,11 @@ int tide_get_srq_num(struct ibv_srq *ibsrq, uint32_t *srq_num);
 void tide_srq_free_slot(struct tide_srq *srq, uint32_t slot);
 int tide_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
 		       struct ibv_recv_wr **bad_wr);
+
+/* xrc.c: XRC domains */
+struct ibv_xrcd *tide_open_xrcd(struct ibv_context *context,
+				struct ibv_xrcd_init_attr *attr);
+int tide_close_xrcd(struct ibv_xrcd *ibxrcd);
 
 /* recv.c: receive queues */
 void tide_fill_recv(struct tide_recv_wqe *wqe, const struct ibv_recv_wr *wr);
