@@ -29,7 +29,7 @@ struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
 	if (err)
 		goto err_destroy;
 
-	pthread_spin_init(&cq->lock, PTHREAD_PROCESS_PRIVATE);
+	tide_lock_init(&cq->lock, true);
 	return &cq->vcq.cq;
 
 err_destroy:
@@ -50,7 +50,7 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 		return ret;
 
 	tide_ring_unmap(&cq->ring);
-	pthread_spin_destroy(&cq->lock);
+	tide_lock_destroy(&cq->lock);
 	free(cq);
 	return 0;
 }
@@ -126,10 +126,10 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 	uint32_t ready;
 	int n;
 
-	pthread_spin_lock(&cq->lock);
+	tide_lock(&cq->lock);
 	ready = tide_ring_ready(ring);
 	if (ready > ring->count) {
-		pthread_spin_unlock(&cq->lock);
+		tide_unlock(&cq->lock);
 		return -1;
 	}
 
@@ -140,7 +140,7 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
 	}
 	if (n)
 		tide_ring_take(ring);
-	pthread_spin_unlock(&cq->lock);
+	tide_unlock(&cq->lock);
 
 	return n;
 }
@@ -151,8 +151,8 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc)
  */
 void tide_cq_wait_polled(struct tide_cq *cq)
 {
-	pthread_spin_lock(&cq->lock);
-	pthread_spin_unlock(&cq->lock);
+	tide_lock(&cq->lock);
+	tide_unlock(&cq->lock);
 }
 
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
@@ -174,7 +174,7 @@ void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp)
 	struct tide_cqe *cqe, *to;
 	uint32_t ready, kept, i;
 
-	pthread_spin_lock(&cq->lock);
+	tide_lock(&cq->lock);
 	ready = tide_ring_ready(ring);
 	if (ready <= ring->count) {
 		kept = ring->index + ready;
@@ -191,5 +191,5 @@ void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp)
 		ring->index = kept;
 		tide_ring_take(ring);
 	}
-	pthread_spin_unlock(&cq->lock);
+	tide_unlock(&cq->lock);
 }

@@ -41,10 +41,19 @@ static int map_rings(struct tide_qp *qp,
 	return err;
 }
 
-static void init_locks(struct tide_qp *qp)
+static void init_locks(struct tide_qp *qp,
+		       const struct ibv_qp_init_attr_ex *attr)
 {
-	pthread_spin_init(&qp->sq.lock, PTHREAD_PROCESS_PRIVATE);
-	pthread_spin_init(&qp->rq.lock, PTHREAD_PROCESS_PRIVATE);
+	bool needed;
+
+	if (attr->comp_mask & IBV_QP_INIT_ATTR_PD)
+		qp->parent = tide_parent_get(attr->pd);
+	needed = !tide_thread_domain(qp->parent);
+	tide_lock_init(&qp->sq.lock, needed);
+	tide_lock_init(&qp->rq.lock, needed);
+	if (attr->srq)
+		tide_srq_share(to_tide_srq(attr->srq),
+			       to_tide_cq(attr->recv_cq));
 }
 
 /* @attr has no comp_mask bits that the kernel does not know. */
@@ -69,7 +78,7 @@ static int create_qp(struct tide_qp *qp, struct ibv_context *context,
 		return err;
 	}
 
-	init_locks(qp);
+	init_locks(qp, attr);
 	qp->sq.max_sge = attr->cap.max_send_sge;
 	qp->rq.max_sge = attr->cap.max_recv_sge;
 	qp->max_inline = attr->cap.max_inline_data;
@@ -183,7 +192,8 @@ struct ibv_qp *tide_open_qp(struct ibv_context *context,
 		goto err_remove;
 
 	map_rings(qp, &no_rings);
-	init_locks(qp);
+	tide_lock_init(&qp->sq.lock, true);
+	tide_lock_init(&qp->rq.lock, true);
 	return &qp->vqp.qp;
 
 err_remove:
@@ -207,11 +217,11 @@ static void forget_completions(struct ibv_qp *ibqp)
 
 static void restart_queue(struct tide_wq *wq)
 {
-	pthread_spin_lock(&wq->lock);
+	tide_lock(&wq->lock);
 	tide_ring_restart(&wq->ring);
 	wq->freed = 0;
 	__atomic_store_n(&wq->polled, 0, __ATOMIC_RELAXED);
-	pthread_spin_unlock(&wq->lock);
+	tide_unlock(&wq->lock);
 }
 
 int tide_modify_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask)
@@ -259,8 +269,9 @@ int tide_destroy_qp(struct ibv_qp *ibqp)
 	tide_table_remove(&ctx->qps, qp->handle);
 	tide_ring_unmap(&qp->sq.ring);
 	tide_ring_unmap(&qp->rq.ring);
-	pthread_spin_destroy(&qp->sq.lock);
-	pthread_spin_destroy(&qp->rq.lock);
+	tide_lock_destroy(&qp->sq.lock);
+	tide_lock_destroy(&qp->rq.lock);
+	tide_parent_put(qp->parent);
 	free(qp);
 	return 0;
 }

@@ -40,7 +40,7 @@ int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
 	bool wake = false;
 	int err, ret;
 
-	pthread_spin_lock(&rq->lock);
+	tide_lock(&rq->lock);
 	err = ibqp->state == IBV_QPS_RESET || ibqp->srq || !rq->ring.count ?
 		      EINVAL : 0;
 	while (wr && !err) {
@@ -52,7 +52,7 @@ int tide_post_recv(struct ibv_qp *ibqp, struct ibv_recv_wr *wr,
 		tide_ring_put(&rq->ring);
 		wake = tide_ring_wants_wake(&rq->ring);
 	}
-	pthread_spin_unlock(&rq->lock);
+	tide_unlock(&rq->lock);
 
 	if (err)
 		*bad_wr = wr;

@@ -54,7 +54,7 @@ uint64_t tide_supported_send_ops(enum ibv_qp_type type)
 
 static void begin_list(struct tide_qp *qp)
 {
-	pthread_spin_lock(&qp->sq.lock);
+	tide_lock(&qp->sq.lock);
 	qp->list_start = qp->sq.ring.index;
 	qp->list_error = qp->vqp.qp.state < IBV_QPS_RTS ? EINVAL : 0;
 }
@@ -68,7 +68,7 @@ static int end_list(struct tide_qp *qp)
 
 	if (staged)
 		tide_ring_put(&qp->sq.ring);
-	pthread_spin_unlock(&qp->sq.lock);
+	tide_unlock(&qp->sq.lock);
 
 	return staged ? tide_doorbell(ctx, TIDE_DOORBELL_SEND, qpn) : 0;
 }
@@ -76,7 +76,7 @@ static int end_list(struct tide_qp *qp)
 static void drop_list(struct tide_qp *qp)
 {
 	qp->sq.ring.index = qp->list_start;
-	pthread_spin_unlock(&qp->sq.lock);
+	tide_unlock(&qp->sq.lock);
 }
 
 /*

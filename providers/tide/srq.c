@@ -16,7 +16,7 @@ static uint32_t *slot_at(const struct tide_ring *ring, uint32_t place)
 }
 
 /* The kernel's part of it is made. */
-static int init_srq(struct tide_srq *srq,
+static int init_srq(struct tide_srq *srq, struct ibv_pd *pd,
 		    const struct tide_abi_create_srq_resp *resp,
 		    const struct ibv_srq_attr *attr)
 {
@@ -26,7 +26,8 @@ static int init_srq(struct tide_srq *srq,
 	if (err)
 		return err;
 
-	pthread_spin_init(&srq->lock, PTHREAD_PROCESS_PRIVATE);
+	srq->parent = tide_parent_get(pd);
+	tide_lock_init(&srq->lock, !tide_thread_domain(srq->parent));
 	pthread_mutex_init(&srq->resize_lock, NULL);
 	srq->srqn = resp->srqn;
 	srq->max_sge = attr->max_sge;
@@ -52,7 +53,7 @@ struct ibv_srq *tide_create_srq(struct ibv_pd *pd,
 	if (err)
 		goto err_free;
 
-	err = init_srq(srq, &resp.drv_payload, &attr->attr);
+	err = init_srq(srq, pd, &resp.drv_payload, &attr->attr);
 	if (err)
 		goto err_destroy;
 
@@ -81,10 +82,13 @@ static int create_xrc_srq(struct tide_srq *srq,
 	if (err)
 		return err;
 
-	err = init_srq(srq, &resp.drv_payload, &attr->attr);
-	if (err)
+	err = init_srq(srq, attr->pd, &resp.drv_payload, &attr->attr);
+	if (err) {
 		ibv_cmd_destroy_srq(&srq->vsrq.srq);
-	return err;
+		return err;
+	}
+	tide_srq_share(srq, to_tide_cq(attr->cq));
+	return 0;
 }
 
 static bool is_xrc(const struct tide_srq *srq)
@@ -155,8 +159,9 @@ int tide_destroy_srq(struct ibv_srq *ibsrq)
 	if (is_xrc(srq))
 		remove_xrc_srq(srq);
 	tide_ring_unmap(&srq->ring);
-	pthread_spin_destroy(&srq->lock);
+	tide_lock_destroy(&srq->lock);
 	pthread_mutex_destroy(&srq->resize_lock);
+	tide_parent_put(srq->parent);
 	free(srq);
 	return 0;
 }
@@ -180,11 +185,22 @@ static uint32_t outstanding(const struct tide_srq *srq)
 	return srq->ring.count - (srq->freed - srq->ring.index);
 }
 
+/*
+ * Who polls completions of its receives gives slots back.  Where that may be
+ * another thread than the one of the queue's thread domain, it takes a lock
+ * from now on: this is that thread, as it makes a queue pair on the queue.
+ */
+void tide_srq_share(struct tide_srq *srq, const struct tide_cq *cq)
+{
+	if (tide_thread_domain(srq->parent) != tide_thread_domain(cq->parent))
+		srq->lock.needed = true;
+}
+
 void tide_srq_free_slot(struct tide_srq *srq, uint32_t slot)
 {
-	pthread_spin_lock(&srq->lock);
+	tide_lock(&srq->lock);
 	*slot_at(&srq->ring, srq->freed++) = slot;
-	pthread_spin_unlock(&srq->lock);
+	tide_unlock(&srq->lock);
 }
 
 /* @srq is locked. */
@@ -210,7 +226,7 @@ int tide_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
 	bool wake = false;
 	int err = 0, ret;
 
-	pthread_spin_lock(&srq->lock);
+	tide_lock(&srq->lock);
 	while (wr && !err) {
 		err = stage_wr(srq, wr);
 		if (!err)
@@ -220,7 +236,7 @@ int tide_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
 		tide_ring_put(&srq->ring);
 		wake = tide_ring_wants_wake(&srq->ring);
 	}
-	pthread_spin_unlock(&srq->lock);
+	tide_unlock(&srq->lock);
 
 	if (err)
 		*bad_wr = wr;
@@ -285,14 +301,14 @@ static int grow(struct tide_srq *srq, const struct tide_abi_ring *abi)
 	if (err)
 		return err;
 
-	pthread_spin_lock(&srq->lock);
+	tide_lock(&srq->lock);
 	err = switch_ring(srq, &ring);
 	if (!err) {
 		old = srq->ring;
 		srq->freed += ring.count - old.count;
 		srq->ring = ring;
 	}
-	pthread_spin_unlock(&srq->lock);
+	tide_unlock(&srq->lock);
 	tide_ring_unmap(err ? &ring : &old);
 	return err;
 }
@@ -302,20 +318,20 @@ static int lower(struct tide_srq *srq, uint32_t max_wr)
 {
 	int err = 0;
 
-	pthread_spin_lock(&srq->lock);
+	tide_lock(&srq->lock);
 	if (outstanding(srq) > max_wr)
 		err = EINVAL;
 	else if (max_wr < srq->max_wr)
 		srq->max_wr = max_wr;
-	pthread_spin_unlock(&srq->lock);
+	tide_unlock(&srq->lock);
 	return err;
 }
 
 static void set_max_wr(struct tide_srq *srq, uint32_t max_wr)
 {
-	pthread_spin_lock(&srq->lock);
+	tide_lock(&srq->lock);
 	srq->max_wr = max_wr;
-	pthread_spin_unlock(&srq->lock);
+	tide_unlock(&srq->lock);
 }
 
 static int modify(struct tide_srq *srq, struct ibv_srq_attr *attr, int mask,

@@ -3,9 +3,10 @@
  * The provider's objects, and what each file offers to the others.
  *
  * Locks: a send queue, a receive queue, a shared one and a completion queue
- * each have a spinlock of their own.  Inside a completion queue's lock a shared
- * receive queue's may be taken; no other two of them are ever held together.
- * None is during a system call, but for the one in switch_ring().
+ * each have a spinlock of their own, unless a thread domain saves it.  Inside a
+ * completion queue's lock a shared receive queue's may be taken; no other two
+ * of them are ever held together.  None is during a system call, but for the
+ * one in switch_ring().
  */
 #ifndef TIDE_H
 #define TIDE_H
@@ -19,6 +20,7 @@
 #include <ccan/container_of.h>
 #include <infiniband/driver.h>
 
+#include "lock.h"
 #include "ring.h"
 #include "table.h"
 #include "tide-abi.h"
@@ -66,10 +68,32 @@ struct tide_context {
 	struct tide_table xrc_srqs;
 };
 
+struct tide_td {
+	struct ibv_td td;
+	uint32_t users;			/* parent domains */
+};
+
+/*
+ * A protection domain, or a parent domain that has one in it.
+ *
+ * @users: parent domains around it; queues and queue pairs made in it, if it
+ *	   is one
+ * @contained: the domain in it, or NULL
+ * @td: its thread domain, or NULL
+ */
+struct tide_pd {
+	struct ibv_pd pd;
+	uint32_t users;
+	struct tide_pd *contained;
+	struct tide_td *td;
+};
+
+/* @parent: the parent domain that it was created in, or NULL */
 struct tide_cq {
 	struct verbs_cq vcq;
-	pthread_spinlock_t lock;
+	struct tide_lock lock;
 	struct tide_ring ring;
+	struct tide_pd *parent;
 };
 
 /*
@@ -81,7 +105,7 @@ struct tide_cq {
  * @polled: as of the completion polled last; under the completion queue's lock
  */
 struct tide_wq {
-	pthread_spinlock_t lock;
+	struct tide_lock lock;
 	struct tide_ring ring;
 	uint32_t max_sge;
 	uint32_t freed;
@@ -98,7 +122,7 @@ struct tide_wq {
  */
 struct tide_srq {
 	struct verbs_srq vsrq;
-	pthread_spinlock_t lock;
+	struct tide_lock lock;
 	pthread_mutex_t resize_lock;
 	struct tide_ring ring;
 	uint32_t srqn;
@@ -106,12 +130,14 @@ struct tide_srq {
 	uint32_t max_sge;
 	uint32_t max_wr;
 	uint32_t freed;
+	struct tide_pd *parent;
 };
 
 struct tide_qp {
 	struct verbs_qp vqp;
 	struct tide_wq sq;
 	struct tide_wq rq;
+	struct tide_pd *parent;
 	uint32_t handle;
 	uint64_t send_ops;		/* enum ibv_qp_create_send_ops_flags */
 	uint32_t max_inline;
@@ -140,6 +166,23 @@ struct tide_dm {
 static inline struct tide_context *to_tide_context(struct ibv_context *context)
 {
 	return container_of(context, struct tide_context, vctx.context);
+}
+
+static inline struct tide_pd *to_tide_pd(struct ibv_pd *pd)
+{
+	return container_of(pd, struct tide_pd, pd);
+}
+
+static inline struct tide_td *to_tide_td(struct ibv_td *td)
+{
+	return container_of(td, struct tide_td, td);
+}
+
+/* That of a parent domain, if there is any. */
+static inline const struct tide_td *
+tide_thread_domain(const struct tide_pd *parent)
+{
+	return parent ? parent->td : NULL;
 }
 
 static inline struct tide_cq *to_tide_cq(struct ibv_cq *cq)
@@ -184,14 +227,24 @@ static inline int tide_doorbell(struct tide_context *ctx, unsigned long which,
 								       0;
 }
 
-/* verbs.c: device, protection domains, memory regions and windows */
+/* domain.c: protection, thread and parent domains */
+struct ibv_pd *tide_alloc_pd(struct ibv_context *context);
+struct ibv_pd *
+tide_alloc_parent_domain(struct ibv_context *context,
+			 struct ibv_parent_domain_init_attr *attr);
+int tide_dealloc_pd(struct ibv_pd *ibpd);
+struct ibv_td *tide_alloc_td(struct ibv_context *context,
+			     struct ibv_td_init_attr *attr);
+int tide_dealloc_td(struct ibv_td *ibtd);
+struct tide_pd *tide_parent_get(struct ibv_pd *ibpd);
+void tide_parent_put(struct tide_pd *parent);
+
+/* verbs.c: device, address handles, memory regions and windows */
 int tide_query_device_ex(struct ibv_context *context,
 			 const struct ibv_query_device_ex_input *input,
 			 struct ibv_device_attr_ex *attr, size_t attr_size);
 int tide_query_port(struct ibv_context *context, uint8_t port,
 		    struct ibv_port_attr *attr);
-struct ibv_pd *tide_alloc_pd(struct ibv_context *context);
-int tide_dealloc_pd(struct ibv_pd *pd);
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr);
 int tide_destroy_ah(struct ibv_ah *ibah);
 struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
@@ -250,6 +303,7 @@ int tide_destroy_srq(struct ibv_srq *ibsrq);
 int tide_query_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr);
 int tide_modify_srq(struct ibv_srq *ibsrq, struct ibv_srq_attr *attr, int mask);
 int tide_get_srq_num(struct ibv_srq *ibsrq, uint32_t *srq_num);
+void tide_srq_share(struct tide_srq *srq, const struct tide_cq *cq);
 void tide_srq_free_slot(struct tide_srq *srq, uint32_t slot);
 int tide_post_srq_recv(struct ibv_srq *ibsrq, struct ibv_recv_wr *wr,
 		       struct ibv_recv_wr **bad_wr);

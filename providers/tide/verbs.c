@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * What needs nothing but a command to the kernel: queries, protection
- * domains, address handles, memory regions and windows.
+ * What needs nothing but a command to the kernel: queries, address handles,
+ * memory regions and windows.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,37 +36,6 @@ int tide_query_port(struct ibv_context *context, uint8_t port,
 	struct ibv_query_port cmd;
 
 	return ibv_cmd_query_port(context, port, attr, &cmd, sizeof(cmd));
-}
-
-struct ibv_pd *tide_alloc_pd(struct ibv_context *context)
-{
-	struct tide_alloc_pd_resp resp = {};
-	struct tide_alloc_pd cmd = {};
-	struct ibv_pd *pd;
-
-	pd = calloc(1, sizeof(*pd));
-	if (!pd)
-		return NULL;
-
-	if (ibv_cmd_alloc_pd(context, pd, &cmd.ibv_cmd, sizeof(cmd),
-			     &resp.ibv_resp, sizeof(resp))) {
-		free(pd);
-		return NULL;
-	}
-
-	return pd;
-}
-
-int tide_dealloc_pd(struct ibv_pd *pd)
-{
-	int ret;
-
-	ret = ibv_cmd_dealloc_pd(pd);
-	if (ret)
-		return ret;
-
-	free(pd);
-	return 0;
 }
 
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
