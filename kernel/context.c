@@ -4,6 +4,7 @@
  */
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/time_namespace.h>
 
 #include "context.h"
 #include "requester.h"
@@ -59,6 +60,15 @@ static const struct tide_door_ops context_door_ops = {
 	.closed = context_closed,
 };
 
+/* How far the process's clock is ahead of the kernel's. */
+static s64 clock_offset(void)
+{
+	struct timespec64 offset = {};
+
+	timens_add_monotonic(&offset);
+	return timespec64_to_ns(&offset);
+}
+
 int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 {
 	struct tide_ucontext *context = to_tide_ucontext(ibuc);
@@ -74,6 +84,7 @@ int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 	if (IS_ERR(context->door))
 		return PTR_ERR(context->door);
 
+	resp.clock_offset = clock_offset();
 	resp.doorbell_fd = get_unused_fd_flags(O_CLOEXEC);
 	if (resp.doorbell_fd < 0) {
 		ret = resp.doorbell_fd;

@@ -9,6 +9,10 @@
 #include "device.h"
 #include "kverbs.h"
 
+/* What a process may ask for. */
+#define USER_FLAGS	(IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION |	\
+			 IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN)
+
 static void cq_overflow(struct tide_cq *cq)
 {
 	struct ib_event event = {
@@ -38,6 +42,44 @@ static void cq_notify(struct tide_cq *cq, bool solicited)
 		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
 }
 
+/*
+ * CLOCK_MONOTONIC has the rate of the wall clock, so the one is made of the
+ * other by adding what is right until somebody sets the time.
+ */
+static void cq_stamp(struct tide_ring_head *head, struct tide_cqe *cqe)
+{
+	ktime_t now = ktime_get();
+
+	cqe->timestamp = ktime_to_ns(now);
+	WRITE_ONCE(head->wall_offset,
+		   ktime_to_ns(ktime_sub(ktime_mono_to_real(now), now)));
+}
+
+static void cq_append(struct tide_cq *cq, const struct tide_cqe *cqe)
+{
+	struct tide_ring *ring = &cq->ring;
+	struct tide_ring_head *head = ring->head;
+	struct tide_cqe *to = tide_ring_entry(ring, ring->index++);
+
+	if (cq->ignores_overrun) {
+		WRITE_ONCE(head->claimed, ring->index);
+		/* Pairs with who copies an entry and then looks at claimed. */
+		smp_wmb();
+	}
+	memcpy(to, cqe, sizeof(*cqe));
+	if (cq->timestamps)
+		cq_stamp(head, to);
+	smp_store_release(&head->producer, ring->index);
+}
+
+/* Entries that the process has not taken yet.  @cq is locked. */
+static u32 unpolled(const struct tide_cq *cq)
+{
+	const struct tide_ring *ring = &cq->ring;
+
+	return ring->index - smp_load_acquire(&ring->head->consumer);
+}
+
 /**
  * tide_cq_post - add a completion
  * @cq: the queue
@@ -53,23 +95,19 @@ static void cq_notify(struct tide_cq *cq, bool solicited)
 bool tide_cq_post(struct tide_cq *cq, const struct tide_cqe *cqe,
 		  bool solicited)
 {
-	struct tide_ring *ring = &cq->ring;
-	u32 used;
+	bool taken;
 
 	spin_lock_bh(&cq->lock);
-	used = ring->index - smp_load_acquire(&ring->head->consumer);
-	if (!cq->overflowed && used > ring->mask)
+	if (!cq->ignores_overrun && !cq->overflowed &&
+	    unpolled(cq) > cq->ring.mask)
 		cq_overflow(cq);
-	if (cq->overflowed) {
-		spin_unlock_bh(&cq->lock);
-		return false;
+	taken = !cq->overflowed;
+	if (taken) {
+		cq_append(cq, cqe);
+		cq_notify(cq, solicited || cqe->status != IB_WC_SUCCESS);
 	}
-
-	memcpy(tide_ring_entry(ring, ring->index), cqe, sizeof(*cqe));
-	smp_store_release(&ring->head->producer, ++ring->index);
-	cq_notify(cq, solicited || cqe->status != IB_WC_SUCCESS);
 	spin_unlock_bh(&cq->lock);
-	return true;
+	return taken;
 }
 
 int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
@@ -81,7 +119,7 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	struct tide_abi_create_cq_resp resp = {};
 	int ret;
 
-	if (attr->flags)
+	if (attr->flags & ~(data ? USER_FLAGS : 0))
 		return -EOPNOTSUPP;
 	if (attr->cqe < 1 || attr->cqe > TIDE_MAX_CQE)
 		return -EINVAL;
@@ -91,6 +129,8 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	if (!tide_claim(&dev->num_cqs, TIDE_MAX_CQ, data))
 		return -ENOMEM;
 	spin_lock_init(&cq->lock);
+	cq->timestamps = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
+	cq->ignores_overrun = attr->flags & IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN;
 	cq->cqn = atomic_inc_return(&dev->next_cqn);
 	if (!data)
 		return tide_kcq_init(cq, attr);

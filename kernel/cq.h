@@ -13,12 +13,17 @@
 #define TIDE_MAX_CQ	32768
 #define TIDE_MAX_CQE	(1 << 20)
 
+/* What hca_core_clock is: timestamps are nanoseconds, and it is in kHz. */
+#define TIDE_CLOCK_KHZ		(NSEC_PER_SEC / 1000)
+
 /**
  * struct tide_cq - a completion queue
  * @ibcq: the core's part
- * @lock: serialises producers; taken with bottom halves off, inside
- *	tide_qp.lock
+ * @lock: serialises producers and all that follows; taken with bottom halves
+ *	off, inside tide_qp.lock
  * @ring: the entries, of which the kernel is the producer
+ * @timestamps: completions tell when they were
+ * @ignores_overrun: what finds no room takes that of the oldest entry
  * @overflowed: an entry found no room; the queue stays in error until it is
  *	destroyed
  * @cqn: its number
@@ -28,6 +33,8 @@ struct tide_cq {
 	struct ib_cq ibcq;
 	spinlock_t lock;
 	struct tide_ring ring;
+	bool timestamps;
+	bool ignores_overrun;
 	bool overflowed;
 	u32 cqn;
 	spinlock_t poll_lock;

@@ -86,6 +86,8 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_sge_rd = TIDE_MAX_SGE;
 	attr->max_cq = TIDE_MAX_CQ;
 	attr->max_cqe = TIDE_MAX_CQE;
+	attr->timestamp_mask = U64_MAX;
+	attr->hca_core_clock = TIDE_CLOCK_KHZ;
 	attr->max_mr = TIDE_MAX_MR;
 	attr->max_mw = TIDE_MAX_MW;
 	attr->max_dm_size = TIDE_MAX_DM;

@@ -63,9 +63,14 @@ struct tide_abi_ring {
 	__u32 reserved;
 };
 
+/*
+ * Times are nanoseconds of the kernel's CLOCK_MONOTONIC.  That of a process in
+ * a time namespace is clock_offset ahead of it.
+ */
 struct tide_abi_alloc_ucontext_resp {
 	__s32 doorbell_fd;
 	__u32 reserved;
+	__aligned_s64 clock_offset;
 };
 
 struct tide_abi_alloc_pd_resp {
@@ -135,7 +140,15 @@ struct tide_abi_alloc_dm_resp {
  */
 struct tide_ring_head {
 	__u32 producer;		/* entries ever put in */
-	__u32 pad0[15];
+	/*
+	 * Completion queues that ignore overruns: entries ever begun.  What
+	 * has been copied from the ring is whole if claimed, read afterwards,
+	 * is not more than count ahead of it.
+	 */
+	__u32 claimed;
+	/* Completion queues with timestamps: what the wall clock is ahead. */
+	__aligned_s64 wall_offset;
+	__u32 pad0[12];
 	__u32 consumer;		/* entries ever taken out */
 	__u32 pad1[15];
 	/*
@@ -280,9 +293,9 @@ struct tide_cqe {
 	 * tide_abi_create_srq.
 	 */
 	__u32 handle;
-	__u32 reserved1[2];
+	__aligned_u64 timestamp;	/* if the queue was created to have it */
 	__u32 srqn;			/* of an XRC queue, whose slot it is */
-	__u32 reserved2;
+	__u32 reserved1;
 };
 
 #define TIDE_ABI_LAYOUT(type, member, offset)				\
@@ -295,7 +308,8 @@ TIDE_ABI_SIZE(tide_abi_ring, 24);
 TIDE_ABI_LAYOUT(tide_abi_ring, mmap_size, 8);
 TIDE_ABI_LAYOUT(tide_abi_ring, count, 12);
 TIDE_ABI_LAYOUT(tide_abi_ring, stride, 16);
-TIDE_ABI_SIZE(tide_abi_alloc_ucontext_resp, 8);
+TIDE_ABI_SIZE(tide_abi_alloc_ucontext_resp, 16);
+TIDE_ABI_LAYOUT(tide_abi_alloc_ucontext_resp, clock_offset, 8);
 TIDE_ABI_SIZE(tide_abi_alloc_pd_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_ah_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_cq_resp, 32);
@@ -311,6 +325,8 @@ TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
 TIDE_ABI_SIZE(tide_abi_alloc_dm_resp, 16);
 TIDE_ABI_LAYOUT(tide_abi_alloc_dm_resp, mmap_size, 8);
 TIDE_ABI_SIZE(tide_ring_head, TIDE_RING_ENTRIES);
+TIDE_ABI_LAYOUT(tide_ring_head, claimed, 4);
+TIDE_ABI_LAYOUT(tide_ring_head, wall_offset, 8);
 TIDE_ABI_LAYOUT(tide_ring_head, consumer, 64);
 TIDE_ABI_LAYOUT(tide_ring_head, wake, 128);
 TIDE_ABI_LAYOUT(tide_ring_head, arm, 192);
@@ -348,6 +364,7 @@ TIDE_ABI_LAYOUT(tide_cqe, pkey_index, 32);
 TIDE_ABI_LAYOUT(tide_cqe, consumer, 40);
 TIDE_ABI_LAYOUT(tide_cqe, slot, 40);
 TIDE_ABI_LAYOUT(tide_cqe, handle, 44);
+TIDE_ABI_LAYOUT(tide_cqe, timestamp, 48);
 TIDE_ABI_LAYOUT(tide_cqe, srqn, 56);
 
 #endif /* TIDE_ABI_H */

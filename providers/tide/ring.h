@@ -73,6 +73,33 @@ static inline uint32_t tide_ring_ready(const struct tide_ring *ring)
 	       ring->index;
 }
 
+/*
+ * For completion queues that ignore overruns, after an entry was copied, or
+ * written to: by how much the kernel, which may be about to fill the next
+ * entry, has come around past index.
+ */
+static inline uint32_t tide_ring_overtaken(const struct tide_ring *ring)
+{
+	uint32_t ahead;
+
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	ahead = __atomic_load_n(&ring->head->claimed, __ATOMIC_RELAXED) -
+		ring->index;
+	return ahead > ring->count ? ahead - ring->count : 0;
+}
+
+/* For such a queue: skips all that the kernel has begun, once it is there. */
+static inline void tide_ring_drop_all(struct tide_ring *ring)
+{
+	uint32_t claimed = __atomic_load_n(&ring->head->claimed,
+					   __ATOMIC_RELAXED);
+
+	while ((int32_t)(__atomic_load_n(&ring->head->producer,
+					 __ATOMIC_ACQUIRE) - claimed) < 0)
+		;
+	ring->index = claimed;
+}
+
 /* Gives back the entries before index. */
 static inline void tide_ring_take(struct tide_ring *ring)
 {

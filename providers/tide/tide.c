@@ -31,6 +31,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.close_xrcd = tide_close_xrcd,
 	.create_ah = tide_create_ah,
 	.create_cq = tide_create_cq,
+	.create_cq_ex = tide_create_cq_ex,
 	.create_qp = tide_create_qp,
 	.create_qp_ex = tide_create_qp_ex,
 	.create_srq = tide_create_srq,
@@ -58,6 +59,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.query_device_ex = tide_query_device_ex,
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
+	.query_rt_values = tide_query_rt_values,
 	.query_srq = tide_query_srq,
 	.reg_dm_mr = tide_reg_dm_mr,
 	.reg_mr = tide_reg_mr,
@@ -85,6 +87,7 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 	}
 
 	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
+	ctx->clock_offset = resp.drv_payload.clock_offset;
 	tide_table_init(&ctx->qps);
 	tide_table_init(&ctx->xrc_srqs);
 	verbs_set_ops(&ctx->vctx, &tide_context_ops);

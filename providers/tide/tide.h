@@ -46,7 +46,7 @@ DECLARE_DRV_CMD(tide_alloc_pd, IB_USER_VERBS_CMD_ALLOC_PD,
 		empty, tide_abi_alloc_pd_resp);
 DECLARE_DRV_CMD(tide_create_ah, IB_USER_VERBS_CMD_CREATE_AH,
 		empty, tide_abi_create_ah_resp);
-DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_CMD_CREATE_CQ,
+DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_EX_CMD_CREATE_CQ,
 		empty, tide_abi_create_cq_resp);
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
 		tide_abi_create_qp, tide_abi_create_qp_resp);
@@ -64,6 +64,7 @@ struct tide_device {
 struct tide_context {
 	struct verbs_context vctx;
 	int doorbell_fd;
+	int64_t clock_offset;		/* see struct tide_abi_alloc_ucontext_resp */
 	struct tide_table qps;
 	struct tide_table xrc_srqs;
 };
@@ -88,12 +89,20 @@ struct tide_pd {
 	struct tide_td *td;
 };
 
-/* @parent: the parent domain that it was created in, or NULL */
+/*
+ * @parent: the parent domain that it was created in, or NULL
+ * @cqe: the completion that ibv_start_poll() or ibv_next_poll() has come to,
+ *	 in the ring or in
+ * @copy: of an entry that the kernel may overwrite
+ */
 struct tide_cq {
 	struct verbs_cq vcq;
 	struct tide_lock lock;
 	struct tide_ring ring;
+	bool ignores_overrun;
 	struct tide_pd *parent;
+	const struct tide_cqe *cqe;
+	struct tide_cqe copy;
 };
 
 /*
@@ -245,6 +254,8 @@ int tide_query_device_ex(struct ibv_context *context,
 			 struct ibv_device_attr_ex *attr, size_t attr_size);
 int tide_query_port(struct ibv_context *context, uint8_t port,
 		    struct ibv_port_attr *attr);
+int tide_query_rt_values(struct ibv_context *context,
+			 struct ibv_values_ex *values);
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr);
 int tide_destroy_ah(struct ibv_ah *ibah);
 struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
@@ -266,6 +277,8 @@ struct ibv_mr *tide_reg_dm_mr(struct ibv_pd *pd, struct ibv_dm *ibdm,
 			      unsigned int access);
 
 /* cq.c: completion queues */
+struct ibv_cq_ex *tide_create_cq_ex(struct ibv_context *context,
+				    struct ibv_cq_init_attr_ex *attr);
 struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
 			      struct ibv_comp_channel *channel,
 			      int comp_vector);

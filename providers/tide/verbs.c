@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "tide.h"
 
@@ -36,6 +37,25 @@ int tide_query_port(struct ibv_context *context, uint8_t port,
 	struct ibv_query_port cmd;
 
 	return ibv_cmd_query_port(context, port, attr, &cmd, sizeof(cmd));
+}
+
+/* As a struct timespec that is all nanoseconds, as other providers have it. */
+int tide_query_rt_values(struct ibv_context *context,
+			 struct ibv_values_ex *values)
+{
+	struct timespec now;
+
+	if (!check_comp_mask(values->comp_mask, IBV_VALUES_MASK_RAW_CLOCK))
+		return EINVAL;
+	if (!values->comp_mask)
+		return 0;
+
+	if (clock_gettime(CLOCK_MONOTONIC, &now))
+		return errno;
+	values->raw_clock.tv_sec = 0;
+	values->raw_clock.tv_nsec = now.tv_sec * 1000000000L + now.tv_nsec -
+				    to_tide_context(context)->clock_offset;
+	return 0;
 }
 
 struct ibv_ah *tide_create_ah(struct ibv_pd *pd, struct ibv_ah_attr *attr)
