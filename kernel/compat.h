@@ -7,6 +7,7 @@
 #ifndef TIDE_COMPAT_H
 #define TIDE_COMPAT_H
 
+#include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
 #include <linux/shrinker.h>
@@ -70,6 +71,20 @@ static inline bool tide_core_dispatches_port_events(void)
 #define TIDE_CREATE_CQ_ARG	struct uverbs_attr_bundle *attrs
 #define tide_create_cq_udata()	(attrs ? &attrs->driver_udata : NULL)
 #endif
+
+/* 6.13 lets nobody set up a timer without its function. */
+static inline void
+tide_hrtimer_setup(struct hrtimer *timer,
+		   enum hrtimer_restart (*function)(struct hrtimer *),
+		   clockid_t clock, enum hrtimer_mode mode)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+	hrtimer_init(timer, clock, mode);
+	timer->function = function;
+#else
+	hrtimer_setup(timer, function, clock, mode);
+#endif
+}
 
 /* 6.17 added the DMA handle. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)

@@ -26,20 +26,60 @@ static void cq_overflow(struct tide_cq *cq)
 		cq->ibcq.event_handler(&event, cq->ibcq.cq_context);
 }
 
-/* Raise the completion event if the process asked for this one. */
+/* Raise the completion event, if it is still asked for.  @cq is locked. */
+static void raise_event(struct tide_cq *cq)
+{
+	struct tide_moderation *moderation = &cq->moderation;
+
+	/* Should its callback wait for the lock, the next event comes early. */
+	if (moderation->waiting)
+		hrtimer_try_to_cancel(&moderation->timer);
+	moderation->waiting = 0;
+	if (xchg(&cq->ring.head->arm, TIDE_CQ_IDLE) != TIDE_CQ_IDLE)
+		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
+}
+
+/*
+ * Whether a completion that an event is asked for has to wait, for others or
+ * for the end of the period.  So do solicited ones: where events are asked for
+ * these only, only these are counted.
+ */
+static bool is_held(struct tide_moderation *moderation)
+{
+	if (!moderation->period || moderation->waiting + 1 >= moderation->count)
+		return false;
+	if (!moderation->waiting++)
+		hrtimer_start(&moderation->timer,
+			      ns_to_ktime(moderation->period * NSEC_PER_USEC),
+			      HRTIMER_MODE_REL_SOFT);
+	return true;
+}
+
+static enum hrtimer_restart period_over(struct hrtimer *timer)
+{
+	struct tide_cq *cq = container_of(timer, struct tide_cq,
+					  moderation.timer);
+
+	spin_lock_bh(&cq->lock);
+	if (cq->moderation.waiting)
+		raise_event(cq);
+	spin_unlock_bh(&cq->lock);
+	return HRTIMER_NORESTART;
+}
+
+/* See to the completion event, if the process asked for this one. */
 static void cq_notify(struct tide_cq *cq, bool solicited)
 {
-	u32 *arm = &cq->ring.head->arm;
 	u32 want;
 
 	/* Pairs with the process, which arms and then polls once more. */
 	smp_mb();
-	want = READ_ONCE(*arm);
+	want = READ_ONCE(cq->ring.head->arm);
 	if (want == TIDE_CQ_IDLE ||
 	    (want == TIDE_CQ_ARM_SOLICITED && !solicited))
 		return;
-	if (xchg(arm, TIDE_CQ_IDLE) != TIDE_CQ_IDLE)
-		cq->ibcq.comp_handler(&cq->ibcq, cq->ibcq.cq_context);
+	if (!is_held(&cq->moderation))
+		raise_event(cq);
 }
 
 /*
@@ -131,6 +171,8 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	spin_lock_init(&cq->lock);
 	cq->timestamps = attr->flags & IB_UVERBS_CQ_FLAGS_TIMESTAMP_COMPLETION;
 	cq->ignores_overrun = attr->flags & IB_UVERBS_CQ_FLAGS_IGNORE_OVERRUN;
+	tide_hrtimer_setup(&cq->moderation.timer, period_over, CLOCK_MONOTONIC,
+			   HRTIMER_MODE_REL_SOFT);
 	cq->cqn = atomic_inc_return(&dev->next_cqn);
 	if (!data)
 		return tide_kcq_init(cq, attr);
@@ -159,10 +201,26 @@ err_count:
 	return ret;
 }
 
+/* What waits under the old rule gets its event now. */
+int tide_modify_cq(struct ib_cq *ibcq, u16 count, u16 period)
+{
+	struct tide_cq *cq = to_tide_cq(ibcq);
+
+	spin_lock_bh(&cq->lock);
+	cq->moderation.count = count;
+	cq->moderation.period = period;
+	if (cq->moderation.waiting)
+		raise_event(cq);
+	spin_unlock_bh(&cq->lock);
+	return 0;
+}
+
+/* Nobody posts any more. */
 int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct tide_cq *cq = to_tide_cq(ibcq);
 
+	hrtimer_cancel(&cq->moderation.timer);
 	tide_ring_unpublish(&cq->ring);
 	tide_ring_destroy(&cq->ring);
 	tide_give_back(&to_tide_dev(ibcq->device)->num_cqs, udata);

@@ -86,6 +86,8 @@ static int tide_query_device(struct ib_device *ibdev,
 	attr->max_sge_rd = TIDE_MAX_SGE;
 	attr->max_cq = TIDE_MAX_CQ;
 	attr->max_cqe = TIDE_MAX_CQE;
+	attr->cq_caps.max_cq_moderation_count = TIDE_MAX_CQ_COUNT;
+	attr->cq_caps.max_cq_moderation_period = TIDE_MAX_CQ_PERIOD;
 	attr->timestamp_mask = U64_MAX;
 	attr->hca_core_clock = TIDE_CLOCK_KHZ;
 	attr->max_mr = TIDE_MAX_MR;
@@ -288,6 +290,7 @@ static const struct ib_device_ops tide_ops = {
 	.get_port_immutable = tide_get_port_immutable,
 	.mmap = tide_mapped_mmap,
 	.mmap_free = tide_mapped_mmap_free,
+	.modify_cq = tide_modify_cq,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
 	.poll_cq = tide_poll_cq,

@@ -438,6 +438,13 @@ struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
 	return cq ? ibv_cq_ex_to_cq(cq) : NULL;
 }
 
+int tide_modify_cq(struct ibv_cq *ibcq, struct ibv_modify_cq_attr *attr)
+{
+	struct ibv_modify_cq cmd;
+
+	return ibv_cmd_modify_cq(ibcq, attr, &cmd, sizeof(cmd));
+}
+
 int tide_destroy_cq(struct ibv_cq *ibcq)
 {
 	struct tide_cq *cq = to_tide_cq(ibcq);

@@ -48,6 +48,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.free_context = tide_free_context,
 	.free_dm = tide_free_dm,
 	.get_srq_num = tide_get_srq_num,
+	.modify_cq = tide_modify_cq,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
 	.open_qp = tide_open_qp,

@@ -282,6 +282,7 @@ struct ibv_cq_ex *tide_create_cq_ex(struct ibv_context *context,
 struct ibv_cq *tide_create_cq(struct ibv_context *context, int cqe,
 			      struct ibv_comp_channel *channel,
 			      int comp_vector);
+int tide_modify_cq(struct ibv_cq *ibcq, struct ibv_modify_cq_attr *attr);
 int tide_destroy_cq(struct ibv_cq *ibcq);
 int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc);
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
