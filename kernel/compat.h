@@ -72,6 +72,15 @@ static inline bool tide_core_dispatches_port_events(void)
 #define tide_create_cq_udata()	(attrs ? &attrs->driver_udata : NULL)
 #endif
 
+/* 7.1 renamed resize_cq, and the number of entries is unsigned there. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(7, 1, 0)
+typedef int tide_resize_cqe_t;
+#define TIDE_RESIZE_CQ	.resize_cq = tide_resize_cq,
+#else
+typedef unsigned int tide_resize_cqe_t;
+#define TIDE_RESIZE_CQ	.resize_user_cq = tide_resize_cq,
+#endif
+
 /* 6.13 lets nobody set up a timer without its function. */
 static inline void
 tide_hrtimer_setup(struct hrtimer *timer,

@@ -121,6 +121,24 @@ static u32 unpolled(const struct tide_cq *cq)
 }
 
 /**
+ * tide_cq_unpolled - how many completions wait to be polled, to look at
+ * @cq: the queue
+ * @size: becomes how many there is room for
+ *
+ * Context: any but hard interrupts; takes tide_cq.lock.
+ */
+u32 tide_cq_unpolled(struct tide_cq *cq, u32 *size)
+{
+	u32 used;
+
+	spin_lock_bh(&cq->lock);
+	*size = cq->ring.mask + 1;
+	used = min(unpolled(cq), *size);
+	spin_unlock_bh(&cq->lock);
+	return used;
+}
+
+/**
  * tide_cq_post - add a completion
  * @cq: the queue
  * @cqe: the completion
@@ -150,6 +168,11 @@ bool tide_cq_post(struct tide_cq *cq, const struct tide_cqe *cqe,
 	return taken;
 }
 
+static int make_ring(struct tide_ring *ring, u32 cqe)
+{
+	return tide_ring_init(ring, cqe, sizeof(struct tide_cqe));
+}
+
 int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 		   TIDE_CREATE_CQ_ARG)
 {
@@ -176,7 +199,7 @@ int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 	cq->cqn = atomic_inc_return(&dev->next_cqn);
 	if (!data)
 		return tide_kcq_init(cq, attr);
-	ret = tide_ring_init(&cq->ring, attr->cqe, sizeof(struct tide_cqe));
+	ret = make_ring(&cq->ring, attr->cqe);
 	if (ret)
 		goto err_count;
 
@@ -215,12 +238,117 @@ int tide_modify_cq(struct ib_cq *ibcq, u16 count, u16 period)
 	return 0;
 }
 
+/* Make what was offered the queue's; *old is the ring before. */
+static int switch_rings(struct tide_cq *cq, struct tide_ring *old)
+{
+	u32 used = min(unpolled(cq), cq->ring.mask + 1);
+	struct tide_ring_head *from = cq->ring.head;
+	struct tide_ring_head *to = cq->next.head;
+
+	if (!cq->next.mem || used > cq->next.mask + 1)
+		return -EINVAL;
+	*old = cq->ring;
+	cq->ring = cq->next;
+	cq->next = (struct tide_ring) {};
+	cq->ring.index = old->index;
+	cq->ibcq.cqe = cq->ring.mask + 1;
+
+	WRITE_ONCE(to->consumer, old->index - used);
+	WRITE_ONCE(to->claimed, old->index);
+	WRITE_ONCE(to->wall_offset, READ_ONCE(from->wall_offset));
+	WRITE_ONCE(to->arm, xchg(&from->arm, TIDE_CQ_IDLE));
+	smp_store_release(&to->producer, old->index);
+	return 0;
+}
+
+/*
+ * Make a ring, if it takes another one, and tell the process: it becomes
+ * @ring, which otherwise is left as it is.
+ */
+static int make_offer(u32 cqe, u32 size, struct ib_udata *udata,
+		      struct tide_ring *ring)
+{
+	struct tide_abi_resize_cq_resp resp = {};
+	int ret;
+
+	if (roundup_pow_of_two(cqe) != size) {
+		ret = make_ring(ring, cqe);
+		if (ret)
+			return ret;
+		ret = tide_ring_publish(ring, &tide_udata_context(udata)->ibuc,
+					&resp.ring);
+		if (ret)
+			return ret;
+	}
+	return ib_copy_to_udata(udata, &resp, sizeof(resp));
+}
+
+/* *ring is to be dropped, whatever comes out. */
+static int offer_ring(struct tide_cq *cq, u32 cqe, struct ib_udata *udata,
+		      struct tide_ring *ring)
+{
+	u32 size;
+	int ret;
+
+	if (tide_cq_unpolled(cq, &size) > cqe ||
+	    udata->outlen < sizeof(struct tide_abi_resize_cq_resp))
+		return -EINVAL;
+	ret = make_offer(cqe, size, udata, ring);
+	if (ret)
+		return ret;
+	spin_lock_bh(&cq->lock);
+	swap(cq->next, *ring);
+	spin_unlock_bh(&cq->lock);
+	return 0;
+}
+
+static int resize(struct tide_cq *cq, u32 cqe, struct ib_udata *udata,
+		  struct tide_ring *ring)
+{
+	struct tide_abi_resize_cq req;
+	int ret;
+
+	ret = ib_copy_from_udata(&req, udata, sizeof(req));
+	if (ret)
+		return ret;
+	if (req.reserved)
+		return -EINVAL;
+	if (req.step == TIDE_RESIZE_CQ_OFFER)
+		return offer_ring(cq, cqe, udata, ring);
+	if (req.step != TIDE_RESIZE_CQ_SWITCH)
+		return -EINVAL;
+	spin_lock_bh(&cq->lock);
+	ret = switch_rings(cq, ring);
+	spin_unlock_bh(&cq->lock);
+	return ret;
+}
+
+int tide_resize_cq(struct ib_cq *ibcq, tide_resize_cqe_t cqe,
+		   struct ib_udata *udata)
+{
+	struct tide_ring ring = {};
+	int ret;
+
+	if (!udata)
+		return -EOPNOTSUPP;
+	if (cqe < 1 || cqe > TIDE_MAX_CQE ||
+	    udata->inlen < sizeof(struct tide_abi_resize_cq))
+		return -EINVAL;
+	ret = resize(to_tide_cq(ibcq), cqe, udata, &ring);
+	/* The one before, or one that is not wanted. */
+	tide_ring_unpublish(&ring);
+	tide_ring_destroy(&ring);
+	return ret;
+}
+
 /* Nobody posts any more. */
 int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata)
 {
 	struct tide_cq *cq = to_tide_cq(ibcq);
 
 	hrtimer_cancel(&cq->moderation.timer);
+	tide_ring_unpublish(&cq->next);
+	tide_ring_destroy(&cq->next);
 	tide_ring_unpublish(&cq->ring);
 	tide_ring_destroy(&cq->ring);
 	tide_give_back(&to_tide_dev(ibcq->device)->num_cqs, udata);

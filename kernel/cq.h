@@ -39,6 +39,7 @@ struct tide_moderation {
  * @lock: serialises producers and all that follows; taken with bottom halves
  *	off, inside tide_qp.lock
  * @ring: the entries, of which the kernel is the producer
+ * @next: the ring to be switched to; not there unless it was offered
  * @timestamps: completions tell when they were
  * @ignores_overrun: what finds no room takes that of the oldest entry
  * @overflowed: an entry found no room; the queue stays in error until it is
@@ -51,6 +52,7 @@ struct tide_cq {
 	struct ib_cq ibcq;
 	spinlock_t lock;
 	struct tide_ring ring;
+	struct tide_ring next;
 	bool timestamps;
 	bool ignores_overrun;
 	bool overflowed;
@@ -66,9 +68,12 @@ static inline struct tide_cq *to_tide_cq(struct ib_cq *ibcq)
 
 bool tide_cq_post(struct tide_cq *cq, const struct tide_cqe *cqe,
 		  bool solicited);
+u32 tide_cq_unpolled(struct tide_cq *cq, u32 *size);
 int tide_create_cq(struct ib_cq *ibcq, const struct ib_cq_init_attr *attr,
 		   TIDE_CREATE_CQ_ARG);
 int tide_modify_cq(struct ib_cq *ibcq, u16 count, u16 period);
+int tide_resize_cq(struct ib_cq *ibcq, tide_resize_cqe_t cqe,
+		   struct ib_udata *udata);
 int tide_destroy_cq(struct ib_cq *ibcq, struct ib_udata *udata);
 
 #endif /* TIDE_CQ_H */

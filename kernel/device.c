@@ -306,6 +306,7 @@ static const struct ib_device_ops tide_ops = {
 	.reg_user_mr = tide_reg_user_mr,
 	.req_notify_cq = tide_req_notify_cq,
 	.rereg_user_mr = tide_rereg_user_mr,
+	TIDE_RESIZE_CQ
 
 	INIT_RDMA_OBJ_SIZE(ib_ah, tide_ah, ibah),
 	INIT_RDMA_OBJ_SIZE(ib_cq, tide_cq, ibcq),

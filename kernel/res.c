@@ -13,12 +13,12 @@
 #include "res.h"
 
 static int put_ring(struct sk_buff *msg, const char *size, const char *posted,
-		    const struct tide_ring *ring, u32 used)
+		    const struct tide_ring *ring)
 {
 	if (!ring->mem)
 		return 0;
 	return rdma_nl_put_driver_u32(msg, size, ring->mask + 1) ?:
-	       rdma_nl_put_driver_u32(msg, posted, used);
+	       rdma_nl_put_driver_u32(msg, posted, tide_ring_posted(ring));
 }
 
 static struct nlattr *begin(struct sk_buff *msg)
@@ -41,8 +41,7 @@ static int put_recv_queue(struct sk_buff *msg,
 {
 	if (resp->srq)
 		return 0;
-	return put_ring(msg, "rq_size", "rq_posted", &resp->rq,
-			tide_ring_posted(&resp->rq));
+	return put_ring(msg, "rq_size", "rq_posted", &resp->rq);
 }
 
 int tide_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
@@ -53,8 +52,7 @@ int tide_fill_res_qp_entry(struct sk_buff *msg, struct ib_qp *ibqp)
 
 	if (!table)
 		return -EMSGSIZE;
-	ret = put_ring(msg, "sq_size", "sq_posted", &qp->req.sq,
-		       tide_ring_posted(&qp->req.sq)) ?:
+	ret = put_ring(msg, "sq_size", "sq_posted", &qp->req.sq) ?:
 	      put_recv_queue(msg, &qp->resp) ?:
 	      rdma_nl_put_driver_u32(msg, "max_inline", qp->max_inline);
 	return end(msg, table, ret);
@@ -79,13 +77,15 @@ int tide_fill_res_cq_entry(struct sk_buff *msg, struct ib_cq *ibcq)
 {
 	struct tide_cq *cq = to_tide_cq(ibcq);
 	struct nlattr *table = begin(msg);
-	u32 used = cq->ring.index - READ_ONCE(cq->ring.head->consumer);
+	u32 unpolled, size;
 	int ret;
 
 	if (!table)
 		return -EMSGSIZE;
+	unpolled = tide_cq_unpolled(cq, &size);
 	ret = rdma_nl_put_driver_u32(msg, "cqn", cq->cqn) ?:
-	      put_ring(msg, "size", "unpolled", &cq->ring, used) ?:
+	      rdma_nl_put_driver_u32(msg, "size", size) ?:
+	      rdma_nl_put_driver_u32(msg, "unpolled", unpolled) ?:
 	      rdma_nl_put_driver_u32(msg, "overflowed", cq->overflowed);
 	return end(msg, table, ret);
 }

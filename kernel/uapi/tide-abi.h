@@ -89,6 +89,27 @@ struct tide_abi_create_cq_resp {
 	struct tide_abi_ring ring;
 };
 
+/*
+ * A completion queue is resized in two steps.  An offer makes a ring, if it
+ * takes another one.  After the switch that is the queue's: it has what was
+ * asked for of events, and the indices; the process, which lets nobody poll or
+ * ask for events meanwhile, copies the entries from consumer to producer, each
+ * to its slot in the new ring.
+ */
+enum tide_resize_cq_step {
+	TIDE_RESIZE_CQ_OFFER = 0,
+	TIDE_RESIZE_CQ_SWITCH = 1,
+};
+
+struct tide_abi_resize_cq {
+	__u32 step;			/* enum tide_resize_cq_step */
+	__u32 reserved;
+};
+
+struct tide_abi_resize_cq_resp {
+	struct tide_abi_ring ring;	/* the one offered */
+};
+
 struct tide_abi_create_qp {
 	__u32 handle;			/* comes back in every completion */
 	__u32 reserved;
@@ -314,6 +335,8 @@ TIDE_ABI_SIZE(tide_abi_alloc_pd_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_ah_resp, 8);
 TIDE_ABI_SIZE(tide_abi_create_cq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_cq_resp, ring, 8);
+TIDE_ABI_SIZE(tide_abi_resize_cq, 8);
+TIDE_ABI_SIZE(tide_abi_resize_cq_resp, 24);
 TIDE_ABI_SIZE(tide_abi_create_qp, 8);
 TIDE_ABI_SIZE(tide_abi_create_qp_resp, 56);
 TIDE_ABI_LAYOUT(tide_abi_create_qp_resp, sq, 8);

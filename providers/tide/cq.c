@@ -366,6 +366,8 @@ static void init_locks(struct tide_cq *cq, uint32_t flags)
 		      !tide_thread_domain(cq->parent);
 
 	tide_lock_init(&cq->lock, needed);
+	tide_lock_init(&cq->arm_lock, needed);
+	pthread_mutex_init(&cq->resize_lock, NULL);
 }
 
 static int create_cq(struct tide_cq *cq, struct ibv_context *context,
@@ -456,6 +458,8 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 
 	tide_ring_unmap(&cq->ring);
 	tide_lock_destroy(&cq->lock);
+	tide_lock_destroy(&cq->arm_lock);
+	pthread_mutex_destroy(&cq->resize_lock);
 	tide_parent_put(cq->parent);
 	free(cq);
 	return 0;
@@ -463,8 +467,12 @@ int tide_destroy_cq(struct ibv_cq *ibcq)
 
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
 {
-	tide_ring_arm(&to_tide_cq(ibcq)->ring, solicited_only ?
-			      TIDE_CQ_ARM_SOLICITED : TIDE_CQ_ARM_NEXT);
+	struct tide_cq *cq = to_tide_cq(ibcq);
+
+	tide_lock(&cq->arm_lock);
+	tide_ring_arm(&cq->ring, solicited_only ? TIDE_CQ_ARM_SOLICITED :
+						  TIDE_CQ_ARM_NEXT);
+	tide_unlock(&cq->arm_lock);
 	return 0;
 }
 

@@ -66,6 +66,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.reg_mr = tide_reg_mr,
 	.req_notify_cq = tide_req_notify_cq,
 	.rereg_mr = tide_rereg_mr,
+	.resize_cq = tide_resize_cq,
 };
 
 static struct verbs_context *tide_alloc_context(struct ibv_device *device,

@@ -4,9 +4,9 @@
  *
  * Locks: a send queue, a receive queue, a shared one and a completion queue
  * each have a spinlock of their own, unless a thread domain saves it.  Inside a
- * completion queue's lock a shared receive queue's may be taken; no other two
- * of them are ever held together.  None is during a system call, but for the
- * one in switch_ring().
+ * completion queue's lock a shared receive queue's may be taken, or its own
+ * arm_lock; no other two of them are ever held together.  None is during a
+ * system call, but for those that switch to another ring.
  */
 #ifndef TIDE_H
 #define TIDE_H
@@ -34,6 +34,8 @@
 #define _STRUCT_tide_abi_alloc_pd_resp
 #define _STRUCT_tide_abi_create_ah_resp
 #define _STRUCT_tide_abi_create_cq_resp
+#define _STRUCT_tide_abi_resize_cq
+#define _STRUCT_tide_abi_resize_cq_resp
 #define _STRUCT_tide_abi_create_qp
 #define _STRUCT_tide_abi_create_qp_resp
 #define _STRUCT_tide_abi_create_srq
@@ -48,6 +50,8 @@ DECLARE_DRV_CMD(tide_create_ah, IB_USER_VERBS_CMD_CREATE_AH,
 		empty, tide_abi_create_ah_resp);
 DECLARE_DRV_CMD(tide_create_cq, IB_USER_VERBS_EX_CMD_CREATE_CQ,
 		empty, tide_abi_create_cq_resp);
+DECLARE_DRV_CMD(tide_resize_cq, IB_USER_VERBS_CMD_RESIZE_CQ,
+		tide_abi_resize_cq, tide_abi_resize_cq_resp);
 DECLARE_DRV_CMD(tide_create_qp, IB_USER_VERBS_CMD_CREATE_QP,
 		tide_abi_create_qp, tide_abi_create_qp_resp);
 DECLARE_DRV_CMD(tide_create_srq, IB_USER_VERBS_CMD_CREATE_SRQ,
@@ -90,6 +94,8 @@ struct tide_pd {
 };
 
 /*
+ * @arm_lock: keeps the ring in its place while events are asked for, which may
+ *	      be done with the queue locked
  * @parent: the parent domain that it was created in, or NULL
  * @cqe: the completion that ibv_start_poll() or ibv_next_poll() has come to,
  *	 in the ring or in
@@ -98,6 +104,8 @@ struct tide_pd {
 struct tide_cq {
 	struct verbs_cq vcq;
 	struct tide_lock lock;
+	struct tide_lock arm_lock;
+	pthread_mutex_t resize_lock;
 	struct tide_ring ring;
 	bool ignores_overrun;
 	struct tide_pd *parent;
@@ -288,6 +296,9 @@ int tide_poll_cq(struct ibv_cq *ibcq, int num_entries, struct ibv_wc *wc);
 int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only);
 void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp);
 void tide_cq_wait_polled(struct tide_cq *cq);
+
+/* cq_resize.c: resizing completion queues */
+int tide_resize_cq(struct ibv_cq *ibcq, int cqe);
 
 /* qp.c: the life of a queue pair */
 struct ibv_qp *tide_create_qp(struct ibv_pd *pd, struct ibv_qp_init_attr *attr);
