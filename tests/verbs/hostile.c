@@ -454,9 +454,16 @@ static void remake(int i)
 static void resize(void)
 {
 	struct ibv_srq_attr attr = { .max_wr = DEPTH << random_below(5) };
+	struct ibv_modify_cq_attr moderation = {
+		.attr_mask = IBV_CQ_ATTR_MODERATE,
+		.moderate = { random_below(8), random_below(1000) },
+	};
+	struct ibv_cq *cq = sides[random_below(2)].rcq;
 
 	pthread_mutex_lock(&rings_lock);
 	ibv_modify_srq(srq, &attr, IBV_SRQ_MAX_WR);
+	ibv_modify_cq(cq, &moderation);
+	ibv_resize_cq(cq, DEPTH << random_below(5));
 	find_rings();
 	pthread_mutex_unlock(&rings_lock);
 }
