@@ -112,6 +112,31 @@ tide_hrtimer_setup(struct hrtimer *timer,
 	.fill_res_srq_entry = tide_fill_res_srq_entry,
 #endif
 
+/*
+ * 6.2 brought flushes and atomic writes.  Before, no region can be registered
+ * with the rights to flush it.
+ */
+static inline bool tide_core_has_flush(void)
+{
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 2, 0);
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define IB_ACCESS_FLUSH_GLOBAL		BIT(8)
+#define IB_ACCESS_FLUSH_PERSISTENT	BIT(9)
+#define IB_DEVICE_FLUSH_GLOBAL		BIT_ULL(38)
+#define IB_DEVICE_FLUSH_PERSISTENT	BIT_ULL(39)
+#define IB_DEVICE_ATOMIC_WRITE		BIT_ULL(40)
+#define IB_WR_FLUSH			14
+#define IB_WR_ATOMIC_WRITE		15
+#define IB_WC_FLUSH			8
+#define IB_WC_ATOMIC_WRITE		9
+#endif
+
+/* As recent kernels report them, in IB_ODP_SUPPORT_* of the same names. */
+#define TIDE_ODP_SUPPORT_FLUSH		BIT(6)
+#define TIDE_ODP_SUPPORT_ATOMIC_WRITE	BIT(7)
+
 /* 6.3 hid the flags. */
 static inline void tide_vm_flags_set(struct vm_area_struct *vma,
 				     unsigned long flags)

@@ -6,6 +6,7 @@
 #include <linux/file.h>
 #include <linux/time_namespace.h>
 
+#include "compat.h"
 #include "context.h"
 #include "requester.h"
 #include "responder.h"
@@ -85,6 +86,8 @@ int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 		return PTR_ERR(context->door);
 
 	resp.clock_offset = clock_offset();
+	if (tide_core_has_flush())
+		resp.features |= TIDE_FEATURE_FLUSH;
 	resp.doorbell_fd = get_unused_fd_flags(O_CLOEXEC);
 	if (resp.doorbell_fd < 0) {
 		ret = resp.doorbell_fd;

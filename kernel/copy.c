@@ -345,21 +345,28 @@ out:
 	return ret;
 }
 
-static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
-			  u64 swap)
+static u64 atomic_on_page(atomic64_t *word, enum tide_atomic atomic,
+			  u64 operand, u64 swap)
 {
-	if (compare)
-		return atomic64_cmpxchg(word, compare_add, swap);
-	return atomic64_fetch_add(compare_add, word);
+	switch (atomic) {
+	case TIDE_COMPARE_SWAP:
+		return atomic64_cmpxchg(word, operand, swap);
+	case TIDE_FETCH_ADD:
+		return atomic64_fetch_add(operand, word);
+	default:
+		/* Behind all that was written before. */
+		atomic64_set_release(word, operand);
+		return 0;
+	}
 }
 
 /**
  * tide_atomic - an atomic operation on eight bytes of a region
  * @side: where; not kernel memory
- * @compare: compare and swap, else fetch and add
- * @compare_add: what to compare with, or to add
+ * @atomic: what to do
+ * @operand: what to compare with, to add, or to store
  * @swap: what to store if equal
- * @old: what was there before
+ * @old: what was there before, unless it is only stored to
  * @stop: filled in on error
  *
  * The CPU's own instruction does it, so that it is coherent with the
@@ -371,8 +378,8 @@ static u64 atomic_on_page(atomic64_t *word, bool compare, u64 compare_add,
  * Return: 0, -EACCES or -EFAULT as tide_copy(); -EACCES too if it is not
  * aligned.
  */
-int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
-		u64 swap, u64 *old, struct tide_copy_stop *stop)
+int tide_atomic(const struct tide_side *side, enum tide_atomic atomic,
+		u64 operand, u64 swap, u64 *old, struct tide_copy_stop *stop)
 {
 	struct view view;
 	u32 len = sizeof(u64);
@@ -390,7 +397,7 @@ int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
 	word = view_at(&view, 0, &len);
 	if (word) {
 		ret = 0;
-		*old = atomic_on_page(word, compare, compare_add, swap);
+		*old = atomic_on_page(word, atomic, operand, swap);
 	} else {
 		stop_for_fault(stop, TIDE_DST, &view, len);
 		ret = -EFAULT;

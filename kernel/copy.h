@@ -14,6 +14,9 @@
 /* The most that is copied while locks are held. */
 #define TIDE_COPY_MAX	(64U << 10)
 
+/* What can be done to eight bytes at once. */
+enum tide_atomic { TIDE_COMPARE_SWAP, TIDE_FETCH_ADD, TIDE_STORE };
+
 enum tide_side_index { TIDE_DST, TIDE_SRC, TIDE_SIDES };
 
 /**
@@ -44,7 +47,7 @@ struct tide_copy_stop {
 
 int tide_copy(const struct tide_side *dst, const struct tide_side *src,
 	      u32 len, struct tide_copy_stop *stop);
-int tide_atomic(const struct tide_side *side, bool compare, u64 compare_add,
-		u64 swap, u64 *old, struct tide_copy_stop *stop);
+int tide_atomic(const struct tide_side *side, enum tide_atomic atomic,
+		u64 operand, u64 swap, u64 *old, struct tide_copy_stop *stop);
 
 #endif /* TIDE_COPY_H */

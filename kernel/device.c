@@ -48,7 +48,8 @@ static void fill_odp_caps(struct ib_odp_caps *odp)
 	odp->per_transport_caps.rc_odp_caps =
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_WRITE | IB_ODP_SUPPORT_READ |
-		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV;
+		IB_ODP_SUPPORT_ATOMIC | IB_ODP_SUPPORT_SRQ_RECV |
+		TIDE_ODP_SUPPORT_ATOMIC_WRITE;
 	odp->per_transport_caps.xrc_odp_caps =
 		odp->per_transport_caps.rc_odp_caps;
 	odp->per_transport_caps.uc_odp_caps =
@@ -57,6 +58,8 @@ static void fill_odp_caps(struct ib_odp_caps *odp)
 	odp->per_transport_caps.ud_odp_caps =
 		IB_ODP_SUPPORT_SEND | IB_ODP_SUPPORT_RECV |
 		IB_ODP_SUPPORT_SRQ_RECV;
+	if (tide_core_has_flush())
+		odp->per_transport_caps.rc_odp_caps |= TIDE_ODP_SUPPORT_FLUSH;
 }
 
 static int tide_query_device(struct ib_device *ibdev,
@@ -79,7 +82,11 @@ static int tide_query_device(struct ib_device *ibdev,
 				 IB_DEVICE_SRQ_RESIZE |
 				 IB_DEVICE_MEM_WINDOW |
 				 IB_DEVICE_MEM_WINDOW_TYPE_2B |
-				 IB_DEVICE_XRC;
+				 IB_DEVICE_XRC |
+				 IB_DEVICE_ATOMIC_WRITE;
+	if (tide_core_has_flush())
+		attr->device_cap_flags |= IB_DEVICE_FLUSH_GLOBAL |
+					  IB_DEVICE_FLUSH_PERSISTENT;
 	attr->kernel_cap_flags = IBK_ON_DEMAND_PAGING | IBK_ALLOW_USER_UNREG;
 	attr->max_send_sge = TIDE_MAX_SGE;
 	attr->max_recv_sge = TIDE_MAX_SGE;

@@ -18,8 +18,9 @@
 #include "uapi/tide-abi.h"
 
 /* What registration of device memory accepts. */
-#define DM_ACCESS	(TIDE_MR_RIGHTS | IB_ACCESS_MW_BIND | \
-			 IB_ZERO_BASED | IB_ACCESS_OPTIONAL)
+#define DM_ACCESS	((TIDE_MR_RIGHTS & ~IB_ACCESS_FLUSH_PERSISTENT) | \
+			 IB_ACCESS_MW_BIND | IB_ZERO_BASED | \
+			 IB_ACCESS_OPTIONAL)
 
 /**
  * struct tide_dm - device memory

@@ -2,6 +2,7 @@
 /*
  * local.c - the local carrier.
  */
+#include "compat.h"
 #include "local.h"
 #include "requester.h"
 #include "responder.h"
@@ -107,23 +108,55 @@ static enum tide_verdict move(struct tide_qp *qp, struct tide_qp *peer)
 	return req->done < req->op.length ? TIDE_MORE : TIDE_DONE;
 }
 
+static enum tide_atomic which_atomic(u8 opcode)
+{
+	switch (opcode) {
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+		return TIDE_COMPARE_SWAP;
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		return TIDE_FETCH_ADD;
+	default:
+		return TIDE_STORE;
+	}
+}
+
+/* TIDE_MORE when there is a result to be delivered. */
 static enum tide_verdict execute_atomic(struct tide_qp *qp,
 					struct tide_qp *peer)
 {
 	struct tide_requester *req = &qp->req;
 	const struct tide_op *op = &req->op;
+	enum tide_atomic atomic = which_atomic(op->opcode);
 	u32 len = sizeof(u64);
 	struct tide_side side = tide_resp_side(peer, op, 0, &len);
+	enum tide_verdict verdict;
 	int ret;
 
 	equip(req, &side, TIDE_DST);
-	ret = tide_atomic(&side, op->opcode == IB_WR_ATOMIC_CMP_AND_SWP,
-			  op->compare_add, op->swap, &req->result, &req->stop);
+	ret = tide_atomic(&side, atomic, op->compare_add, op->swap,
+			  &req->result, &req->stop);
 	if (ret)
 		return stopped(qp, peer, ret, TIDE_DST);
-	req->executed = true;
 	tide_resp_moved(peer, op, len);
-	return tide_resp_finish(peer, op);
+	verdict = tide_resp_finish(peer, op);
+	if (atomic == TIDE_STORE) {
+		tide_count(qp, TIDE_CNT_TX_BYTES, len);
+		return verdict;
+	}
+	req->executed = true;
+	return TIDE_MORE;
+}
+
+static enum tide_verdict flush(struct tide_qp *qp, struct tide_qp *peer)
+{
+	struct tide_requester *req = &qp->req;
+	enum tide_verdict verdict;
+	u32 len;
+
+	verdict = tide_resp_flush_some(peer, &req->op, &len);
+	req->done += len;
+	return verdict == TIDE_DONE ? tide_resp_finish(peer, &req->op) :
+				      verdict;
 }
 
 /*
@@ -197,10 +230,13 @@ static enum tide_verdict step(struct tide_qp *qp, struct tide_qp *peer)
 	if (req->page_error != TIDE_SIDES)
 		return page_error(qp, peer);
 
-	if (req->op.opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
-	    req->op.opcode == IB_WR_ATOMIC_FETCH_AND_ADD) {
-		verdict = execute_atomic(qp, peer);
-		return verdict == TIDE_DONE ? TIDE_MORE : verdict;
+	switch (req->op.opcode) {
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+	case IB_WR_ATOMIC_WRITE:
+		return execute_atomic(qp, peer);
+	case IB_WR_FLUSH:
+		return flush(qp, peer);
 	}
 	if (req->done < req->op.length) {
 		verdict = move(qp, peer);

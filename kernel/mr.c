@@ -10,6 +10,7 @@
 #include <linux/xarray.h>
 
 #include "device.h"
+#include "flush.h"
 #include "keys.h"
 #include "mr.h"
 
@@ -160,6 +161,27 @@ bool tide_mr_allows(const struct tide_access *access, u64 len)
 }
 
 /**
+ * tide_mr_whole - find out how much is behind a key
+ * @access: an access; its address becomes that of the first byte
+ *
+ * Return: how many bytes there are, or 0 if they may not be accessed like this.
+ */
+u64 tide_mr_whole(struct tide_access *access)
+{
+	struct tide_mr *mr;
+	u64 length = 0;
+
+	rcu_read_lock();
+	mr = xa_load(&regions, key_index(access->key));
+	if (mr) {
+		access->addr = mr->iova;
+		length = mr_check(mr, access, mr->length) ? mr->length : 0;
+	}
+	rcu_read_unlock();
+	return length;
+}
+
+/**
  * tide_mr_find_region - the on-demand region behind a key, for advice
  * @key: its lkey
  * @pd_id: the protection domain of who gives the advice
@@ -230,6 +252,12 @@ void tide_mr_add_counts(struct ib_device *ibdev, u64 *sums)
 	rcu_read_unlock();
 }
 
+static void mr_unpin(struct tide_mr *mr)
+{
+	kvfree(mr->entries);
+	ib_umem_release(mr->umem);
+}
+
 static int mr_pin(struct tide_mr *mr)
 {
 	struct sg_page_iter iter;
@@ -252,6 +280,11 @@ static int mr_pin(struct tide_mr *mr)
 			break;
 		mr->entries[i++] =
 			tide_pinned_entry(sg_page_iter_page(&iter));
+	}
+	if (mr->access & IB_ACCESS_FLUSH_PERSISTENT &&
+	    !tide_pages_are_persistent(mr->entries, nr)) {
+		mr_unpin(mr);
+		return -EINVAL;
 	}
 	return 0;
 }
@@ -278,9 +311,14 @@ static int mr_open_region(struct tide_mr *mr)
 	return PTR_ERR_OR_ZERO(mr->region);
 }
 
+/* What an address will mean on demand may be memory of any kind. */
 static int mr_check_access(const struct tide_mr *mr)
 {
-	return mr->access & ~TIDE_MR_ACCESS ? -EOPNOTSUPP : 0;
+	const int never = IB_ACCESS_ON_DEMAND | IB_ACCESS_FLUSH_PERSISTENT;
+
+	if (mr->access & ~TIDE_MR_ACCESS || (mr->access & never) == never)
+		return -EOPNOTSUPP;
+	return 0;
 }
 
 /* Get hold of the memory, which is the caller's. */
@@ -428,7 +466,8 @@ struct ib_mr *tide_get_dma_mr(struct ib_pd *ibpd, int access)
 /* Whether the memory that @mr has is enough for other rights to it. */
 static bool mr_memory_serves(const struct tide_mr *mr, int access)
 {
-	if ((mr->access ^ access) & IB_ACCESS_ON_DEMAND)
+	if ((mr->access ^ access) & IB_ACCESS_ON_DEMAND ||
+	    access & ~mr->access & IB_ACCESS_FLUSH_PERSISTENT)
 		return false;
 	return mr->region || mr->umem->writable || !ib_access_writable(access);
 }

@@ -22,7 +22,8 @@
 
 /* The rights a region can give; the others say how it is made. */
 #define TIDE_MR_RIGHTS	(IB_ACCESS_LOCAL_WRITE | IB_ACCESS_REMOTE_WRITE | \
-			 IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC)
+			 IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC | \
+			 IB_ACCESS_FLUSH_GLOBAL | IB_ACCESS_FLUSH_PERSISTENT)
 
 /* What registration accepts. */
 #define TIDE_MR_ACCESS	(TIDE_MR_RIGHTS | IB_ACCESS_ON_DEMAND | \
@@ -130,6 +131,7 @@ static inline u64 tide_mr_epoch(void)
 struct tide_mr *tide_mr_get(const struct tide_access *access, u64 len);
 void tide_mr_put(struct tide_mr *mr);
 bool tide_mr_allows(const struct tide_access *access, u64 len);
+u64 tide_mr_whole(struct tide_access *access);
 int tide_mr_find_region(u32 key, u64 pd_id, u64 addr, u64 len, bool write,
 			struct tide_region **region, unsigned long *va);
 struct tide_mr *tide_mr_alloc(const struct tide_mr *like);

@@ -18,7 +18,8 @@
 
 /* The rights a window can give. */
 #define WINDOW_RIGHTS	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_READ | \
-			 IB_ACCESS_REMOTE_ATOMIC)
+			 IB_ACCESS_REMOTE_ATOMIC | IB_ACCESS_FLUSH_GLOBAL | \
+			 IB_ACCESS_FLUSH_PERSISTENT)
 
 /* The rights for which the region has to allow local writes. */
 #define WRITE_RIGHTS	(IB_ACCESS_REMOTE_WRITE | IB_ACCESS_REMOTE_ATOMIC)
@@ -54,6 +55,7 @@ static bool region_allows(const struct tide_mr *mr, const struct tide_qp *qp,
 	       mr->pd_id == qp->pd_id && mr->access & IB_ACCESS_MW_BIND &&
 	       (mr->access & IB_ACCESS_LOCAL_WRITE ||
 		!(bind->access & WRITE_RIGHTS)) &&
+	       !(bind->access & ~mr->access & IB_ACCESS_FLUSH_PERSISTENT) &&
 	       tide_mr_has_range(mr, bind->addr, bind->length);
 }
 

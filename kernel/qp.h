@@ -71,13 +71,16 @@ struct tide_recv {
  * struct tide_op - an operation, as its responder sees it
  * @opcode: enum ib_wr_opcode
  * @solicited: the receiver's completion asks for an event
+ * @flush: of a flush, what it asks for: TIDE_FLUSH_*
  * @imm_data: immediate data, for opcodes that have it
  * @invalidate_rkey: the window to invalidate, for opcodes that do
  * @length: bytes of payload
  * @srqn: the shared receive queue that an XRC request names
  * @rkey: key of the remote memory
  * @remote_addr: and its address
- * @compare_add: for atomics
+ * @compare_add: for atomics; or
+ * @value: for atomic writes; or
+ * @left: bytes that are to be flushed yet
  * @swap: for atomics
  * @src_qpn: who asks
  * @responder: the responder's incarnation that has accepted it
@@ -88,15 +91,20 @@ struct tide_recv {
  * @sl: service level to tell the receiver
  */
 struct tide_op {
-	enum ib_wr_opcode opcode;
+	u8 opcode;
 	bool solicited;
+	u8 flush;
 	__be32 imm_data;
 	u32 invalidate_rkey;
 	u32 length;
 	u32 srqn;
 	u32 rkey;
 	u64 remote_addr;
-	u64 compare_add;
+	union {
+		u64 compare_add;
+		u64 value;
+		u64 left;
+	};
 	u64 swap;
 	u32 src_qpn;
 	u32 responder;

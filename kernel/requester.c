@@ -10,7 +10,9 @@
 #include <linux/delay.h>
 #include <linux/wait_bit.h>
 
+#include "compat.h"
 #include "datagram.h"
+#include "flush.h"
 #include "local.h"
 #include "module.h"
 #include "mw.h"
@@ -62,7 +64,7 @@ static bool opcode_is_own(u8 opcode)
 	return opcode == IB_WR_BIND_MW || opcode == IB_WR_LOCAL_INV;
 }
 
-static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
+static enum ib_wc_opcode wc_opcode(u8 opcode)
 {
 	switch (opcode) {
 	case IB_WR_RDMA_WRITE:
@@ -74,6 +76,10 @@ static enum ib_wc_opcode wc_opcode(enum ib_wr_opcode opcode)
 		return IB_WC_COMP_SWAP;
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
 		return IB_WC_FETCH_ADD;
+	case IB_WR_ATOMIC_WRITE:
+		return IB_WC_ATOMIC_WRITE;
+	case IB_WR_FLUSH:
+		return IB_WC_FLUSH;
 	case IB_WR_BIND_MW:
 		return IB_WC_BIND_MW;
 	case IB_WR_LOCAL_INV:
@@ -292,6 +298,8 @@ static bool opcode_is_known(const struct tide_qp *qp, u8 opcode)
 	case IB_WR_RDMA_READ:
 	case IB_WR_ATOMIC_CMP_AND_SWP:
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
+	case IB_WR_ATOMIC_WRITE:
+	case IB_WR_FLUSH:
 		return tide_qp_is_reliable(qp);
 	default:
 		return false;
@@ -303,6 +311,33 @@ static bool opcode_reads(u8 opcode)
 	return opcode == IB_WR_RDMA_READ ||
 	       opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
 	       opcode == IB_WR_ATOMIC_FETCH_AND_ADD;
+}
+
+/* What has all that it takes in the work request. */
+static bool opcode_has_no_payload(u8 opcode)
+{
+	return opcode == IB_WR_ATOMIC_WRITE || opcode == IB_WR_FLUSH;
+}
+
+/* Check such a request; it occupies the responder's resources too (A19). */
+static enum tide_verdict check_without_payload(struct tide_qp *qp,
+					       const struct tide_send_wqe *wqe)
+{
+	struct tide_op *op = &qp->req.op;
+
+	if (!qp->attr.max_rd_atomic)
+		return TIDE_LOCAL_QP_OP;
+	if (op->opcode == IB_WR_ATOMIC_WRITE) {
+		op->length = sizeof(op->value);
+		return TIDE_DONE;
+	}
+	if (!tide_flush_makes_sense(wqe->rdma.flush))
+		return TIDE_LOCAL_QP_OP;
+	if (tide_flush_is_of_range(wqe->rdma.flush) &&
+	    op->left > TIDE_MAX_MSG)
+		return TIDE_LOCAL_LEN;
+	op->flush = wqe->rdma.flush;
+	return TIDE_DONE;
 }
 
 /* Check what a work request asks of its own side. */
@@ -369,6 +404,8 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		req->bind = wqe->bind;
 		return TIDE_DONE;
 	}
+	if (opcode_has_no_payload(wqe->opcode))
+		return check_without_payload(qp, wqe);
 	if (wqe->flags & TIDE_SEND_INLINE) {
 		if (wqe->inline_length > qp->max_inline ||
 		    opcode_reads(wqe->opcode))

@@ -3,6 +3,8 @@
  * responder.c - executing operations that arrive at a queue pair, by the
  * rules of IBTA 9.7 and 9.8 (reliable and unreliable service) and 9.9 (errors).
  */
+#include "compat.h"
+#include "flush.h"
 #include "mw.h"
 #include "responder.h"
 #include "sg.h"
@@ -19,39 +21,50 @@ static bool op_takes_receive(const struct tide_op *op)
 	return op_is_send(op) || op->opcode == IB_WR_RDMA_WRITE_WITH_IMM;
 }
 
-/* The right that both the queue pair and the region have to give. */
-static int op_right(const struct tide_op *op)
+/* The rights that both the queue pair and the region have to give. */
+static int op_rights(const struct tide_op *op)
 {
 	switch (op->opcode) {
 	case IB_WR_RDMA_WRITE:
 	case IB_WR_RDMA_WRITE_WITH_IMM:
+	case IB_WR_ATOMIC_WRITE:
 		return IB_ACCESS_REMOTE_WRITE;
 	case IB_WR_RDMA_READ:
 		return IB_ACCESS_REMOTE_READ;
 	case IB_WR_ATOMIC_CMP_AND_SWP:
 	case IB_WR_ATOMIC_FETCH_AND_ADD:
 		return IB_ACCESS_REMOTE_ATOMIC;
+	case IB_WR_FLUSH:
+		return tide_flush_rights(op->flush);
 	default:
 		return 0;
 	}
 }
 
-/* Reads and atomics occupy one of the responder's resources. */
+/* All but sends and writes occupy one of the responder's resources. */
 static bool op_needs_resource(const struct tide_op *op)
 {
-	return op_right(op) &
-	       (IB_ACCESS_REMOTE_READ | IB_ACCESS_REMOTE_ATOMIC);
+	return op->opcode != IB_WR_RDMA_WRITE &&
+	       op->opcode != IB_WR_RDMA_WRITE_WITH_IMM;
+}
+
+/* What accesses eight bytes, and these at once. */
+static bool op_is_of_word(const struct tide_op *op)
+{
+	return op->opcode == IB_WR_ATOMIC_CMP_AND_SWP ||
+	       op->opcode == IB_WR_ATOMIC_FETCH_AND_ADD ||
+	       op->opcode == IB_WR_ATOMIC_WRITE;
 }
 
 /* The operation's access to the memory that it names. */
 static struct tide_access op_access(const struct tide_qp *qp,
-				    const struct tide_op *op, int right,
+				    const struct tide_op *op, int rights,
 				    u32 done)
 {
 	return (struct tide_access) {
 		.key = op->rkey,
 		.qpn = qp->qpn,
-		.rights = right,
+		.rights = rights,
 		.addr = op->remote_addr + done,
 		.pd_id = op->pd_id,
 		.epoch = op->epoch,
@@ -258,7 +271,7 @@ static void resp_established(struct tide_qp *qp)
  */
 enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 {
-	int right = op_right(op);
+	int rights = op_rights(op);
 	struct tide_access access;
 
 	op->responder = qp->resp.incarnation;
@@ -270,14 +283,17 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	if (op_is_send(op))
 		return begin_send(qp, op);
 
-	if (!(qp->attr.qp_access_flags & right) ||
+	if (rights & ~qp->attr.qp_access_flags ||
 	    (op_needs_resource(op) && !qp->attr.max_dest_rd_atomic))
 		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
-	if (right == IB_ACCESS_REMOTE_ATOMIC &&
+	if (op_is_of_word(op) &&
 	    !IS_ALIGNED(op->remote_addr, sizeof(u64)))
 		return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
+	access = op_access(qp, op, rights, 0);
+	if (op->opcode == IB_WR_FLUSH)
+		return tide_flush_begin(op, &access) ? TIDE_DONE :
+						       tide_resp_denied(qp, op);
 	/* Where no byte is accessed, no key is checked (IBTA o9-21). */
-	access = op_access(qp, op, right, 0);
 	if (op->length && !tide_mr_allows(&access, op->length))
 		return tide_resp_denied(qp, op);
 	return op_takes_receive(op) ? resp_take_receive(qp, op) : TIDE_DONE;
@@ -315,11 +331,32 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				    IB_ACCESS_LOCAL_WRITE, len);
 	return (struct tide_side) {
 		.kaddr = NULL,
-		.access = op_access(qp, op, op_right(op), done),
+		.access = op_access(qp, op, op_rights(op), done),
 		.hold = NULL,
 		.leaf = NULL,
 		.direct = false,
 	};
+}
+
+/**
+ * tide_resp_flush_some - carry out some of a flush
+ * @qp: the responder
+ * @op: a flush that was begun
+ * @len: becomes how many bytes that was, or none
+ *
+ * Return: TIDE_DONE when there is no more; TIDE_MORE; or what to tell the
+ * requester.
+ */
+enum tide_verdict tide_resp_flush_some(struct tide_qp *qp, struct tide_op *op,
+				       u32 *len)
+{
+	struct tide_access access = op_access(qp, op, op_rights(op), 0);
+	int ret = tide_flush_some(op, &access);
+
+	*len = max(ret, 0);
+	if (ret < 0)
+		return tide_resp_denied(qp, op);
+	return op->left ? TIDE_MORE : TIDE_DONE;
 }
 
 /* @len bytes of what tide_resp_side() showed have been moved. */

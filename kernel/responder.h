@@ -47,6 +47,8 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len);
+enum tide_verdict tide_resp_flush_some(struct tide_qp *qp, struct tide_op *op,
+				       u32 *len);
 void tide_resp_moved(struct tide_qp *qp, const struct tide_op *op, u32 len);
 enum tide_verdict tide_resp_denied(struct tide_qp *qp,
 				   const struct tide_op *op);

@@ -63,13 +63,18 @@ struct tide_abi_ring {
 	__u32 reserved;
 };
 
+/* What the kernel's core lets the module do. */
+enum tide_features {
+	TIDE_FEATURE_FLUSH = 1 << 0,
+};
+
 /*
  * Times are nanoseconds of the kernel's CLOCK_MONOTONIC.  That of a process in
  * a time namespace is clock_offset ahead of it.
  */
 struct tide_abi_alloc_ucontext_resp {
 	__s32 doorbell_fd;
-	__u32 reserved;
+	__u32 features;			/* enum tide_features */
 	__aligned_s64 clock_offset;
 };
 
@@ -202,6 +207,16 @@ struct tide_sge {
 	__u32 lkey;
 };
 
+/*
+ * What a flush asks for, as its header on the wire has it: where the bytes are
+ * to be, enum ibv_placement_type; and which bytes, enum ibv_selectivity_level.
+ */
+#define TIDE_FLUSH_GLOBAL	(1 << 0)
+#define TIDE_FLUSH_PERSISTENT	(1 << 1)
+#define TIDE_FLUSH_TYPES	0xf
+#define TIDE_FLUSH_LEVEL_SHIFT	4
+#define TIDE_FLUSH_REGION	(1 << TIDE_FLUSH_LEVEL_SHIFT)
+
 /* Flags of a send WQE; the numbers are those of enum ibv_send_flags. */
 enum tide_send_flags {
 	TIDE_SEND_FENCE = 1 << 0,
@@ -246,10 +261,14 @@ struct tide_send_wqe {
 		struct {
 			__aligned_u64 remote_addr;
 			__u32 rkey;
-			__u32 reserved;
-			__aligned_u64 compare_add;
+			__u32 flush;		/* TIDE_FLUSH_* */
+			union {
+				__aligned_u64 compare_add;
+				__aligned_u64 value;	/* atomic write */
+				__aligned_u64 length;	/* flush */
+			};
 			__aligned_u64 swap;
-		} rdma;			/* atomics too */
+		} rdma;			/* atomics and flushes too */
 		struct {
 			__u32 ah;
 			__u32 remote_qpn;
@@ -365,7 +384,10 @@ TIDE_ABI_LAYOUT(tide_send_wqe, opcode, 8);
 TIDE_ABI_LAYOUT(tide_send_wqe, imm_data, 12);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.remote_addr, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.rkey, 24);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.flush, 28);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.compare_add, 32);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.value, 32);
+TIDE_ABI_LAYOUT(tide_send_wqe, rdma.length, 32);
 TIDE_ABI_LAYOUT(tide_send_wqe, rdma.swap, 40);
 TIDE_ABI_LAYOUT(tide_send_wqe, ud.ah, 16);
 TIDE_ABI_LAYOUT(tide_send_wqe, ud.remote_qpn, 20);

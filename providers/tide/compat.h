@@ -11,6 +11,8 @@
 
 #include <infiniband/driver.h>
 
+#include "tide-abi.h"
+
 /* Later ones pass descriptors to the kernel, of which there are none. */
 static inline int tide_cmd_get_context(struct verbs_context *vctx,
 				       struct ibv_get_context *cmd,
@@ -25,4 +27,30 @@ static inline int tide_cmd_get_context(struct verbs_context *vctx,
 #endif
 }
 
+typedef void (*tide_wr_flush)(struct ibv_qp_ex *qpx, uint32_t rkey,
+			      uint64_t remote_addr, size_t length,
+			      uint8_t type, uint8_t level);
+
+/* Releases before 45 know no flush: nobody can ask for it there. */
+#ifdef TIDE_HAVE_WR_FLUSH
+static_assert(TIDE_FLUSH_GLOBAL == (int)IBV_FLUSH_GLOBAL &&
+	      TIDE_FLUSH_PERSISTENT == (int)IBV_FLUSH_PERSISTENT &&
+	      TIDE_FLUSH_REGION == IBV_FLUSH_MR << TIDE_FLUSH_LEVEL_SHIFT,
+	      "what a flush asks for");
+
+static inline void tide_set_wr_flush(struct ibv_qp_ex *qpx,
+				     tide_wr_flush wr_flush)
+{
+	qpx->wr_flush = wr_flush;
+}
+#else
+#define IBV_WR_FLUSH		14
+#define IBV_QP_EX_WITH_FLUSH	0
+
+static inline void tide_set_wr_flush(struct ibv_qp_ex *qpx,
+				     tide_wr_flush wr_flush)
+{
+}
 #endif
+
+#endif /* TIDE_COMPAT_H */

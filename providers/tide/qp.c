@@ -11,8 +11,8 @@
  * Tells ibv_qp_to_qp_ex() that the queue pair has an ibv_wr_*() interface.
  * struct ibv_qp_ex, which comp_mask follows, has grown within interface
  * version 34: libraries from before wr_flush (rdma-core 44 is one) look for
- * comp_mask where newer ones have that pointer.  Nobody may call it here, so
- * there is room for both.
+ * comp_mask where newer ones have that pointer.  There is room for both:
+ * whoever asks for flushes, and so gets the pointer, has a newer library.
  */
 static void set_extended(struct verbs_qp *vqp)
 {
@@ -83,11 +83,13 @@ static int create_qp(struct tide_qp *qp, struct ibv_context *context,
 	qp->rq.max_sge = attr->cap.max_recv_sge;
 	qp->max_inline = attr->cap.max_inline_data;
 	qp->sq_sig_all = attr->sq_sig_all;
-	qp->send_ops = tide_supported_send_ops(attr->qp_type);
+	qp->send_ops = tide_supported_send_ops(to_tide_context(context),
+					       attr->qp_type);
 	return 0;
 }
 
-static bool supported(const struct ibv_qp_init_attr_ex *attr)
+static bool supported(const struct tide_context *ctx,
+		      const struct ibv_qp_init_attr_ex *attr)
 {
 	if (!check_comp_mask(attr->comp_mask,
 			     IBV_QP_INIT_ATTR_PD |
@@ -102,7 +104,7 @@ static bool supported(const struct ibv_qp_init_attr_ex *attr)
 
 	return !(attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) ||
 	       check_comp_mask(attr->send_ops_flags,
-			       tide_supported_send_ops(attr->qp_type));
+			       tide_supported_send_ops(ctx, attr->qp_type));
 }
 
 struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
@@ -113,7 +115,7 @@ struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 	struct tide_qp *qp;
 	int err;
 
-	if (!supported(attr)) {
+	if (!supported(ctx, attr)) {
 		errno = EOPNOTSUPP;
 		return NULL;
 	}
@@ -133,8 +135,8 @@ struct ibv_qp *tide_create_qp_ex(struct ibv_context *context,
 
 	attr->cap = core_attr.cap;
 	if (attr->comp_mask & IBV_QP_INIT_ATTR_SEND_OPS_FLAGS) {
-		tide_set_wr_ops(&qp->vqp.qp_ex);
 		set_extended(&qp->vqp);
+		tide_set_wr_ops(&qp->vqp.qp_ex, attr->send_ops_flags);
 	}
 	return &qp->vqp.qp;
 

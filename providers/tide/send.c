@@ -8,9 +8,13 @@
  */
 #include <string.h>
 
+#include "compat.h"
 #include "tide.h"
 
-/* An opcode's flag in send_ops_flags. */
+/* Opcodes up to this one are those that ibv_post_send() knows. */
+#define LAST_POSTED	IBV_WR_SEND_WITH_INV
+
+/* Such an opcode's flag in send_ops_flags. */
 #define OP(opcode)	(UINT64_C(1) << (opcode))
 
 static_assert(OP(IBV_WR_RDMA_WRITE) == (uint64_t)IBV_QP_EX_WITH_RDMA_WRITE,
@@ -33,14 +37,33 @@ static const uint64_t inline_ops = OP(IBV_WR_SEND) | OP(IBV_WR_SEND_WITH_IMM) |
 /* What moves no data. */
 static const uint64_t own_ops = OP(IBV_WR_BIND_MW) | OP(IBV_WR_LOCAL_INV);
 
-uint64_t tide_supported_send_ops(enum ibv_qp_type type)
+static inline uint64_t op_flag(unsigned int opcode)
 {
+	switch (opcode) {
+	case IBV_WR_FLUSH:
+		return IBV_QP_EX_WITH_FLUSH;
+	case IBV_WR_ATOMIC_WRITE:
+		return IBV_QP_EX_WITH_ATOMIC_WRITE;
+	default:
+		return opcode <= LAST_POSTED ? OP(opcode) : 0;
+	}
+}
+
+uint64_t tide_supported_send_ops(const struct tide_context *ctx,
+				 enum ibv_qp_type type)
+{
+	uint64_t ops;
+
 	switch (type) {
 	case IBV_QPT_RC:
 	case IBV_QPT_XRC_SEND:
-		return inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
-		       OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
-		       OP(IBV_WR_ATOMIC_FETCH_AND_ADD);
+		ops = inline_ops | own_ops | OP(IBV_WR_RDMA_READ) |
+		      OP(IBV_WR_ATOMIC_CMP_AND_SWP) |
+		      OP(IBV_WR_ATOMIC_FETCH_AND_ADD) |
+		      IBV_QP_EX_WITH_ATOMIC_WRITE;
+		if (ctx->features & TIDE_FEATURE_FLUSH)
+			ops |= IBV_QP_EX_WITH_FLUSH;
+		return ops;
 	case IBV_QPT_UC:
 		return (inline_ops & ~OP(IBV_WR_SEND_WITH_INV)) | own_ops;
 	case IBV_QPT_UD:
@@ -108,7 +131,7 @@ static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 	struct tide_ring *ring = &qp->sq.ring;
 	struct tide_send_wqe *wqe;
 
-	if (opcode >= 64 || !(qp->send_ops & OP(opcode)))
+	if (!(qp->send_ops & op_flag(opcode)))
 		return EINVAL;
 	if (sq_full(&qp->sq))
 		return ENOMEM;
@@ -227,6 +250,8 @@ static int stage_wr(struct tide_qp *qp, const struct ibv_send_wr *wr)
 {
 	int err;
 
+	if (wr->opcode > LAST_POSTED)
+		return EINVAL;
 	err = start_wqe(qp, wr->wr_id, wr->opcode, wr->send_flags);
 	if (err)
 		return err;
@@ -350,7 +375,9 @@ static void wr_abort(struct ibv_qp_ex *qpx)
 	drop_list(to_tide_qp_ex(qpx));
 }
 
-static bool wr_build(struct ibv_qp_ex *qpx, enum ibv_wr_opcode opcode)
+/* Each builder has a copy, in which much is known beforehand. */
+static inline __attribute__((always_inline)) bool
+wr_build(struct ibv_qp_ex *qpx, unsigned int opcode)
 {
 	struct tide_qp *qp = to_tide_qp_ex(qpx);
 
@@ -460,6 +487,36 @@ static void wr_set_xrc_srqn(struct ibv_qp_ex *qpx, uint32_t remote_srqn)
 		qp->wqe->remote_srqn = remote_srqn;
 }
 
+static void wr_atomic_write(struct ibv_qp_ex *qpx, uint32_t rkey,
+			    uint64_t remote_addr, const void *value)
+{
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (!wr_build(qpx, IBV_WR_ATOMIC_WRITE))
+		return;
+
+	set_remote(qp, remote_addr, rkey);
+	memcpy(&qp->wqe->rdma.value, value, sizeof(qp->wqe->rdma.value));
+}
+
+static void wr_flush(struct ibv_qp_ex *qpx, uint32_t rkey, uint64_t remote_addr,
+		     size_t length, uint8_t type, uint8_t level)
+{
+	const uint8_t types = TIDE_FLUSH_GLOBAL | TIDE_FLUSH_PERSISTENT;
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+
+	if (!wr_build(qpx, IBV_WR_FLUSH))
+		return;
+
+	if (!type || type & ~types || level > 1) {
+		qp->list_error = EINVAL;
+		return;
+	}
+	set_remote(qp, remote_addr, rkey);
+	qp->wqe->rdma.flush = type | level << TIDE_FLUSH_LEVEL_SHIFT;
+	qp->wqe->rdma.length = length;
+}
+
 static void wr_set_sge_list(struct ibv_qp_ex *qpx, size_t num_sge,
 			    const struct ibv_sge *sges)
 {
@@ -503,7 +560,7 @@ static void wr_set_inline_data(struct ibv_qp_ex *qpx, void *addr, size_t length)
 	wr_set_inline_data_list(qpx, 1, &buf);
 }
 
-void tide_set_wr_ops(struct ibv_qp_ex *qpx)
+void tide_set_wr_ops(struct ibv_qp_ex *qpx, uint64_t send_ops)
 {
 	qpx->wr_start = wr_start;
 	qpx->wr_complete = wr_complete;
@@ -519,6 +576,9 @@ void tide_set_wr_ops(struct ibv_qp_ex *qpx)
 	qpx->wr_rdma_read = wr_rdma_read;
 	qpx->wr_atomic_cmp_swp = wr_atomic_cmp_swp;
 	qpx->wr_atomic_fetch_add = wr_atomic_fetch_add;
+	qpx->wr_atomic_write = wr_atomic_write;
+	if (send_ops & IBV_QP_EX_WITH_FLUSH)
+		tide_set_wr_flush(qpx, wr_flush);
 
 	qpx->wr_set_xrc_srqn = wr_set_xrc_srqn;
 	qpx->wr_set_sge = wr_set_sge;

@@ -89,6 +89,7 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 	}
 
 	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
+	ctx->features = resp.drv_payload.features;
 	ctx->clock_offset = resp.drv_payload.clock_offset;
 	tide_table_init(&ctx->qps);
 	tide_table_init(&ctx->xrc_srqs);

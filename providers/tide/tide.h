@@ -68,6 +68,7 @@ struct tide_device {
 struct tide_context {
 	struct verbs_context vctx;
 	int doorbell_fd;
+	uint32_t features;		/* enum tide_features */
 	int64_t clock_offset;		/* see struct tide_abi_alloc_ucontext_resp */
 	struct tide_table qps;
 	struct tide_table xrc_srqs;
@@ -312,8 +313,9 @@ int tide_query_qp(struct ibv_qp *ibqp, struct ibv_qp_attr *attr, int mask,
 int tide_destroy_qp(struct ibv_qp *ibqp);
 
 /* send.c: both ways to fill a send queue */
-uint64_t tide_supported_send_ops(enum ibv_qp_type type);
-void tide_set_wr_ops(struct ibv_qp_ex *qpx);
+uint64_t tide_supported_send_ops(const struct tide_context *ctx,
+				 enum ibv_qp_type type);
+void tide_set_wr_ops(struct ibv_qp_ex *qpx, uint64_t send_ops);
 int tide_post_send(struct ibv_qp *ibqp, struct ibv_send_wr *wr,
 		   struct ibv_send_wr **bad_wr);
 int tide_bind_mw(struct ibv_qp *ibqp, struct ibv_mw *mw,
