@@ -4,6 +4,8 @@
  */
 #include <linux/fcntl.h>
 #include <linux/file.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
 #include <linux/time_namespace.h>
 
 #include "compat.h"
@@ -70,6 +72,133 @@ static s64 clock_offset(void)
 	return timespec64_to_ns(&offset);
 }
 
+/**
+ * struct context_door - a process's doorbell
+ * @node: in its context's list
+ * @door: the doorbell
+ * @id: number of the process, never used again
+ * @mm: whose it is; only compared
+ */
+struct context_door {
+	struct list_head node;
+	struct tide_door *door;
+	u64 id;
+	struct mm_struct *mm;
+};
+
+static struct context_door *door_find(struct tide_ucontext *context)
+{
+	struct context_door *door;
+
+	lockdep_assert_held(&context->doors_lock);
+	list_for_each_entry(door, &context->doors, node)
+		if (door->mm == current->mm)
+			return door;
+	return NULL;
+}
+
+static struct context_door *door_make(struct tide_ucontext *context)
+{
+	struct context_door *door = kzalloc(sizeof(*door), GFP_KERNEL_ACCOUNT);
+	int ret;
+
+	if (!door)
+		return ERR_PTR(-ENOMEM);
+	door->id = atomic64_inc_return(&next_context_id);
+	door->door = tide_door_create(&context_door_ops, door->id);
+	if (IS_ERR(door->door)) {
+		ret = PTR_ERR(door->door);
+		kfree(door);
+		return ERR_PTR(ret);
+	}
+	mmgrab(current->mm);
+	door->mm = current->mm;
+	list_add(&door->node, &context->doors);
+	return door;
+}
+
+static void door_destroy(struct context_door *door)
+{
+	list_del(&door->node);
+	tide_door_revoke(door->door);
+	mmdrop(door->mm);
+	kfree(door);
+}
+
+/* All of them, or only those that their processes have closed. */
+static void doors_destroy(struct tide_ucontext *context, bool all)
+{
+	struct context_door *door, *next;
+
+	list_for_each_entry_safe(door, next, &context->doors, node)
+		if (all || !tide_door_is_open(door->door))
+			door_destroy(door);
+}
+
+/* The caller's doorbell, made if there was none; those left behind go. */
+static struct context_door *door_get(struct tide_ucontext *context)
+{
+	struct context_door *door = door_find(context);
+
+	if (door)
+		return door;
+	doors_destroy(context, false);
+	return door_make(context);
+}
+
+/* A file and a descriptor for the caller, which are not installed yet. */
+static struct file *door_open(struct tide_ucontext *context,
+			      struct tide_abi_alloc_ucontext_resp *resp)
+{
+	struct context_door *door;
+	struct file *file;
+
+	resp->features = tide_core_has_flush() ? TIDE_FEATURE_FLUSH : 0;
+	resp->clock_offset = clock_offset();
+	resp->doorbell_fd = get_unused_fd_flags(O_CLOEXEC);
+	if (resp->doorbell_fd < 0)
+		return ERR_PTR(resp->doorbell_fd);
+
+	mutex_lock(&context->doors_lock);
+	door = door_get(context);
+	file = IS_ERR(door) ? ERR_CAST(door) : tide_door_open(door->door);
+	mutex_unlock(&context->doors_lock);
+	if (IS_ERR(file))
+		put_unused_fd(resp->doorbell_fd);
+	return file;
+}
+
+/* Give the caller what door_open() made, unless it could not be told. */
+static int door_hand_over(const struct tide_abi_alloc_ucontext_resp *resp,
+			  struct file *file, int error)
+{
+	if (error) {
+		put_unused_fd(resp->doorbell_fd);
+		fput(file);
+	} else {
+		fd_install(resp->doorbell_fd, file);
+	}
+	return error;
+}
+
+/**
+ * tide_context_id - the number of the calling process
+ * @context: one that it has
+ *
+ * A child that was born with it uses it for its parent.
+ */
+u64 tide_context_id(struct tide_ucontext *context)
+{
+	struct context_door *door;
+	u64 id;
+
+	mutex_lock(&context->doors_lock);
+	door = door_find(context);
+	id = door ? door->id : context->id;
+	mutex_unlock(&context->doors_lock);
+	return id;
+}
+
 int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 {
 	struct tide_ucontext *context = to_tide_ucontext(ibuc);
@@ -80,42 +209,41 @@ int tide_alloc_ucontext(struct ib_ucontext *ibuc, struct ib_udata *udata)
 	if (udata->outlen < sizeof(resp))
 		return -EINVAL;
 
-	context->id = atomic64_inc_return(&next_context_id);
-	context->door = tide_door_create(&context_door_ops, context->id);
-	if (IS_ERR(context->door))
-		return PTR_ERR(context->door);
-
-	resp.clock_offset = clock_offset();
-	if (tide_core_has_flush())
-		resp.features |= TIDE_FEATURE_FLUSH;
-	resp.doorbell_fd = get_unused_fd_flags(O_CLOEXEC);
-	if (resp.doorbell_fd < 0) {
-		ret = resp.doorbell_fd;
-		goto err_door;
-	}
-	file = tide_door_open(context->door);
+	mutex_init(&context->doors_lock);
+	INIT_LIST_HEAD(&context->doors);
+	file = door_open(context, &resp);
 	if (IS_ERR(file)) {
 		ret = PTR_ERR(file);
-		goto err_fd;
+	} else {
+		context->id = tide_context_id(context);
+		ret = door_hand_over(&resp, file,
+				     ib_copy_to_udata(udata, &resp,
+						      sizeof(resp)));
 	}
-	ret = ib_copy_to_udata(udata, &resp, sizeof(resp));
 	if (ret)
-		goto err_file;
-	fd_install(resp.doorbell_fd, file);
-	return 0;
-
-err_file:
-	fput(file);
-err_fd:
-	put_unused_fd(resp.doorbell_fd);
-err_door:
-	tide_door_revoke(context->door);
+		doors_destroy(context, true);
 	return ret;
+}
+
+/* For another process that has the context's descriptor, or the same one. */
+int tide_query_ucontext(struct ib_ucontext *ibuc,
+			struct uverbs_attr_bundle *attrs)
+{
+	struct tide_abi_alloc_ucontext_resp resp = {};
+	struct file *file;
+
+	file = door_open(to_tide_ucontext(ibuc), &resp);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	return door_hand_over(&resp, file,
+			      uverbs_copy_to(attrs,
+					     TIDE_ATTR_QUERY_CONTEXT_RESP,
+					     &resp, sizeof(resp)));
 }
 
 void tide_dealloc_ucontext(struct ib_ucontext *ibuc)
 {
-	tide_door_revoke(to_tide_ucontext(ibuc)->door);
+	doors_destroy(to_tide_ucontext(ibuc), true);
 }
 
 /*

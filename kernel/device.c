@@ -20,6 +20,7 @@
 #include "device.h"
 #include "dm.h"
 #include "gid.h"
+#include "import.h"
 #include "kverbs.h"
 #include "mapped.h"
 #include "mcast.h"
@@ -309,6 +310,7 @@ static const struct ib_device_ops tide_ops = {
 	.query_port = tide_query_port,
 	.query_qp = tide_query_qp,
 	.query_srq = tide_query_srq,
+	.query_ucontext = tide_query_ucontext,
 	.reg_dm_mr = tide_reg_dm_mr,
 	.reg_user_mr = tide_reg_user_mr,
 	.req_notify_cq = tide_req_notify_cq,
@@ -381,7 +383,7 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	}
 	/* From here on ib_dealloc_device() undoes the rest. */
 	ib_set_device_ops(&dev->ibdev, &tide_ops);
-	dev->ibdev.driver_def = tide_dm_defs;
+	dev->ibdev.driver_def = tide_defs;
 	list_add(&dev->node, &devices);
 	return dev;
 }

@@ -177,13 +177,42 @@ struct ib_mr *tide_reg_dm_mr(struct ib_pd *ibpd, struct ib_dm *ibdm,
 	return tide_mr_register(mr);
 }
 
+/* For another process to map it. */
+static int UVERBS_HANDLER(TIDE_METHOD_DM_QUERY)
+	(struct uverbs_attr_bundle *attrs)
+{
+	struct ib_dm *ibdm = uverbs_attr_get_obj(attrs,
+						 TIDE_ATTR_QUERY_DM_HANDLE);
+	const struct tide_mapped *mapped = to_tide_dm(ibdm)->mapped;
+	struct tide_abi_query_dm_resp resp = {
+		.map.mmap_offset = rdma_user_mmap_get_offset(&mapped->entry),
+		.map.mmap_size = mapped->size,
+		.length = ibdm->length,
+	};
+
+	return uverbs_copy_to(attrs, TIDE_ATTR_QUERY_DM_RESP, &resp,
+			      sizeof(resp));
+}
+
 ADD_UVERBS_ATTRIBUTES_SIMPLE(
 	tide_dm_alloc, UVERBS_OBJECT_DM, UVERBS_METHOD_DM_ALLOC,
 	UVERBS_ATTR_PTR_OUT(TIDE_ATTR_ALLOC_DM_RESP,
 			    UVERBS_ATTR_TYPE(struct tide_abi_alloc_dm_resp),
 			    UA_MANDATORY));
 
+DECLARE_UVERBS_NAMED_METHOD(
+	TIDE_METHOD_DM_QUERY,
+	UVERBS_ATTR_IDR(TIDE_ATTR_QUERY_DM_HANDLE, UVERBS_OBJECT_DM,
+			UVERBS_ACCESS_READ, UA_MANDATORY),
+	UVERBS_ATTR_PTR_OUT(TIDE_ATTR_QUERY_DM_RESP,
+			    UVERBS_ATTR_TYPE(struct tide_abi_query_dm_resp),
+			    UA_MANDATORY));
+
+ADD_UVERBS_METHODS(tide_dm_query, UVERBS_OBJECT_DM,
+		   &UVERBS_METHOD(TIDE_METHOD_DM_QUERY));
+
 const struct uapi_definition tide_dm_defs[] = {
 	UAPI_DEF_CHAIN_OBJ_TREE(UVERBS_OBJECT_DM, &tide_dm_alloc),
+	UAPI_DEF_CHAIN_OBJ_TREE(UVERBS_OBJECT_DM, &tide_dm_query),
 	{},
 };

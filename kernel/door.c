@@ -17,7 +17,8 @@
  * struct tide_door - one doorbell
  * @ringing: calls into @ops under way; killed when the door is revoked
  * @quiet: completed when the last of them has returned
- * @ref: one for the creator, one for the open file
+ * @ref: one for the creator, one for each open file
+ * @files: how many are open
  * @ops: what is behind the door
  * @cookie: passed to @ops
  */
@@ -25,6 +26,7 @@ struct tide_door {
 	struct percpu_ref ringing;
 	struct completion quiet;
 	refcount_t ref;
+	atomic_t files;
 	const struct tide_door_ops *ops;
 	u64 cookie;
 };
@@ -61,10 +63,13 @@ static int door_release(struct inode *inode, struct file *file)
 {
 	struct tide_door *door = file->private_data;
 
-	if (percpu_ref_tryget_live(&door->ringing)) {
+	/* Before it counts as closed: whoever sees that waits for the rest. */
+	bool live = percpu_ref_tryget_live(&door->ringing);
+
+	if (atomic_dec_and_test(&door->files) && live)
 		door->ops->closed(door->cookie);
+	if (live)
 		percpu_ref_put(&door->ringing);
-	}
 	door_put(door);
 	return 0;
 }
@@ -107,8 +112,10 @@ struct tide_door *tide_door_create(const struct tide_door_ops *ops, u64 cookie)
 EXPORT_SYMBOL_GPL(tide_door_create);
 
 /**
- * tide_door_open - the file by which a process reaches a doorbell
+ * tide_door_open - a file by which a process reaches a doorbell
  * @door: the doorbell
+ *
+ * There may be several.
  *
  * Return: a file not yet installed in any descriptor, or an ERR_PTR.
  */
@@ -117,12 +124,27 @@ struct file *tide_door_open(struct tide_door *door)
 	struct file *file;
 
 	refcount_inc(&door->ref);
+	atomic_inc(&door->files);
 	file = anon_inode_getfile("[tide]", &door_fops, door, O_RDWR);
-	if (IS_ERR(file))
+	if (IS_ERR(file)) {
+		atomic_dec(&door->files);
 		door_put(door);
+	}
 	return file;
 }
 EXPORT_SYMBOL_GPL(tide_door_open);
+
+/**
+ * tide_door_is_open - whether a process can reach a doorbell
+ * @door: the doorbell
+ *
+ * Once it cannot, only tide_door_open() changes that.
+ */
+bool tide_door_is_open(const struct tide_door *door)
+{
+	return atomic_read(&door->files);
+}
+EXPORT_SYMBOL_GPL(tide_door_is_open);
 
 /**
  * tide_door_revoke - take a doorbell away from whoever still holds it

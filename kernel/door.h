@@ -19,7 +19,7 @@ struct tide_door;
  * struct tide_door_ops - what happens at a doorbell
  * @ring: somebody rings: @cmd and @arg as given to ioctl().  Runs in the
  *	caller's context and may sleep
- * @closed: the last descriptor was closed.  Runs in process context
+ * @closed: the last file was closed.  Runs in process context
  */
 struct tide_door_ops {
 	long (*ring)(u64 cookie, unsigned int cmd, unsigned long arg);
@@ -29,6 +29,7 @@ struct tide_door_ops {
 struct tide_door *tide_door_create(const struct tide_door_ops *ops,
 				   u64 cookie);
 struct file *tide_door_open(struct tide_door *door);
+bool tide_door_is_open(const struct tide_door *door);
 void tide_door_revoke(struct tide_door *door);
 
 #endif /* TIDE_DOOR_H */

@@ -388,14 +388,14 @@ err_sq:
 
 /* Whose it is; an XRC target is nobody's. */
 static void set_owner(struct tide_qp *qp, const struct ib_qp_init_attr *init,
-		      const struct tide_ucontext *context)
+		      struct tide_ucontext *context)
 {
 	if (qp->type == IB_QPT_XRC_TGT) {
 		qp->xrcd_id = to_tide_xrcd(init->xrcd)->id;
 		return;
 	}
 	if (context)
-		qp->context_id = context->id;
+		qp->context_id = tide_context_id(context);
 	qp->pd_id = to_tide_pd(qp->ibqp->pd)->id;
 }
 
@@ -412,7 +412,7 @@ static int make_others(struct tide_qp *qp, enum ib_qp_type type)
 
 static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 				struct ib_qp_init_attr *init,
-				const struct tide_ucontext *context)
+				struct tide_ucontext *context)
 {
 	struct tide_dev *dev = to_tide_dev(ibqp->device);
 	struct tide_qp *qp;

@@ -228,7 +228,8 @@ enum tide_counter {
  * @qpn: its number; others know that for general services by another, gsi.h
  * @type: its transport
  * @state: enum ib_qp_state; written under @lock
- * @context_id: of the process's context that may ring for it; 0 is nobody's
+ * @context_id: of the process that may ring for it; see context.h; 0 is
+ *	nobody's
  * @handle: the process's name for it, for completions
  * @kernel: of a user inside the kernel, or NULL
  * @pd_id: its protection domain; 0 of an XRC target, which has none

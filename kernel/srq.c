@@ -442,7 +442,7 @@ static long serve_doorbell(struct tide_srq *srq)
 
 /**
  * tide_srq_ring - a ring on the doorbell
- * @context_id: of the context whose it is
+ * @context_id: of the process that rings
  * @cmd: what for
  * @srqn: the queue's number
  *
@@ -532,7 +532,8 @@ static int srq_create(struct ib_srq *ibsrq, struct ib_srq_init_attr *init,
 	struct tide_srq *srq;
 	int ret;
 
-	srq = srq_alloc(ibsrq, init, tide_udata_context(udata)->id);
+	srq = srq_alloc(ibsrq, init,
+			tide_context_id(tide_udata_context(udata)));
 	if (IS_ERR(srq))
 		return PTR_ERR(srq);
 	srq->handle = handle;

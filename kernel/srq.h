@@ -41,7 +41,7 @@ struct tide_recv;
  *	else that the core owns must not be touched
  * @srqn: its number
  * @handle: the process's name for it, for completions
- * @context_id: of the process's context that may ring for it
+ * @context_id: of the process that may ring for it; see context.h
  * @pd_id: its protection domain, which counts for its receives
  * @xrcd_id: its XRC domain; 0 is none
  * @max_sge: elements of a receive

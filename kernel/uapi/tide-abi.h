@@ -161,6 +161,41 @@ struct tide_abi_alloc_dm_resp {
 };
 
 /*
+ * What a process needs that has another one's command fd.
+ *
+ * UVERBS_METHOD_QUERY_CONTEXT has an attribute with a doorbell of its own for
+ * the process; closed, it takes the queue pairs with it that the process has
+ * made.  Protection domains and device memory have a method of ours that tells
+ * whether there is one with a handle, and what was told to whom made it.
+ */
+enum tide_query_context_attr {
+	TIDE_ATTR_QUERY_CONTEXT_RESP = 1U << UVERBS_ID_NS_SHIFT,
+};
+
+enum tide_pd_method {
+	TIDE_METHOD_PD_QUERY = 1U << UVERBS_ID_NS_SHIFT,
+};
+
+enum tide_query_pd_attr {
+	TIDE_ATTR_QUERY_PD_HANDLE = 1U << UVERBS_ID_NS_SHIFT,
+	TIDE_ATTR_QUERY_PD_RESP,
+};
+
+enum tide_dm_method {
+	TIDE_METHOD_DM_QUERY = 1U << UVERBS_ID_NS_SHIFT,
+};
+
+enum tide_query_dm_attr {
+	TIDE_ATTR_QUERY_DM_HANDLE = 1U << UVERBS_ID_NS_SHIFT,
+	TIDE_ATTR_QUERY_DM_RESP,
+};
+
+struct tide_abi_query_dm_resp {
+	struct tide_abi_alloc_dm_resp map;
+	__aligned_u64 length;
+};
+
+/*
  * The head of a ring.  Each 64-byte line has one writer, but for arm, which
  * the process sets and the kernel takes.
  */
@@ -364,6 +399,8 @@ TIDE_ABI_SIZE(tide_abi_create_srq, 8);
 TIDE_ABI_SIZE(tide_abi_create_srq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_srq_resp, ring, 8);
 TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
+TIDE_ABI_SIZE(tide_abi_query_dm_resp, 24);
+TIDE_ABI_LAYOUT(tide_abi_query_dm_resp, length, 16);
 TIDE_ABI_SIZE(tide_abi_alloc_dm_resp, 16);
 TIDE_ABI_LAYOUT(tide_abi_alloc_dm_resp, mmap_size, 8);
 TIDE_ABI_SIZE(tide_ring_head, TIDE_RING_ENTRIES);

@@ -41,7 +41,7 @@ static int copy_from(void *to, struct ibv_dm *ibdm, uint64_t offset,
 }
 
 static int map(struct tide_dm *dm, struct ibv_context *context,
-	       const struct tide_abi_alloc_dm_resp *resp)
+	       const struct tide_abi_alloc_dm_resp *resp, size_t length)
 {
 	dm->memory = mmap(NULL, resp->mmap_size, PROT_READ | PROT_WRITE,
 			  MAP_SHARED, context->cmd_fd, resp->mmap_offset);
@@ -49,6 +49,9 @@ static int map(struct tide_dm *dm, struct ibv_context *context,
 		return errno;
 
 	dm->map_size = resp->mmap_size;
+	dm->length = length;
+	dm->vdm.dm.memcpy_to_dm = copy_to;
+	dm->vdm.dm.memcpy_from_dm = copy_from;
 	return 0;
 }
 
@@ -74,13 +77,10 @@ struct ibv_dm *tide_alloc_dm(struct ibv_context *context,
 	if (err)
 		goto err_free;
 
-	err = map(dm, context, &resp);
+	err = map(dm, context, &resp, attr->length);
 	if (err)
 		goto err_free_dm;
 
-	dm->length = attr->length;
-	dm->vdm.dm.memcpy_to_dm = copy_to;
-	dm->vdm.dm.memcpy_from_dm = copy_from;
 	return &dm->vdm.dm;
 
 err_free_dm:
@@ -92,18 +92,57 @@ err:
 	return NULL;
 }
 
-int tide_free_dm(struct ibv_dm *ibdm)
+void tide_unimport_dm(struct ibv_dm *ibdm)
 {
 	struct tide_dm *dm = to_tide_dm(ibdm);
-	int ret;
-
-	ret = ibv_cmd_free_dm(&dm->vdm);
-	if (ret)
-		return ret;
 
 	munmap(dm->memory, dm->map_size);
 	free(dm);
+}
+
+int tide_free_dm(struct ibv_dm *ibdm)
+{
+	int ret;
+
+	ret = ibv_cmd_free_dm(&to_tide_dm(ibdm)->vdm);
+	if (ret)
+		return ret;
+
+	tide_unimport_dm(ibdm);
 	return 0;
+}
+
+struct ibv_dm *tide_import_dm(struct ibv_context *context, uint32_t handle)
+{
+	DECLARE_COMMAND_BUFFER(cmd, UVERBS_OBJECT_DM, TIDE_METHOD_DM_QUERY, 2);
+	struct tide_abi_query_dm_resp resp = {};
+	struct tide_dm *dm;
+	int err = ENOMEM;
+
+	dm = calloc(1, sizeof(*dm));
+	if (!dm)
+		goto err;
+
+	fill_attr_in_obj(cmd, TIDE_ATTR_QUERY_DM_HANDLE, handle);
+	fill_attr_out(cmd, TIDE_ATTR_QUERY_DM_RESP, &resp, sizeof(resp));
+	err = execute_ioctl(context, cmd);
+	if (err)
+		goto err_free;
+
+	err = map(dm, context, &resp.map, resp.length);
+	if (err)
+		goto err_free;
+
+	dm->vdm.handle = handle;
+	dm->vdm.dm.handle = handle;
+	dm->vdm.dm.context = context;
+	return &dm->vdm.dm;
+
+err_free:
+	free(dm);
+err:
+	errno = err;
+	return NULL;
 }
 
 struct ibv_mr *tide_reg_dm_mr(struct ibv_pd *pd, struct ibv_dm *ibdm,

@@ -7,6 +7,8 @@
  */
 #include <stdlib.h>
 
+#include <infiniband/cmd_ioctl.h>
+
 #include "tide.h"
 
 static void hold(uint32_t *users)
@@ -41,6 +43,36 @@ struct ibv_pd *tide_alloc_pd(struct ibv_context *context)
 	}
 
 	return &pd->pd;
+}
+
+struct ibv_pd *tide_import_pd(struct ibv_context *context, uint32_t handle)
+{
+	DECLARE_COMMAND_BUFFER(cmd, UVERBS_OBJECT_PD, TIDE_METHOD_PD_QUERY, 2);
+	struct tide_abi_alloc_pd_resp resp;
+	struct tide_pd *pd;
+	int err;
+
+	pd = calloc(1, sizeof(*pd));
+	if (!pd)
+		return NULL;
+
+	fill_attr_in_obj(cmd, TIDE_ATTR_QUERY_PD_HANDLE, handle);
+	fill_attr_out(cmd, TIDE_ATTR_QUERY_PD_RESP, &resp, sizeof(resp));
+	err = execute_ioctl(context, cmd);
+	if (err) {
+		free(pd);
+		errno = err;
+		return NULL;
+	}
+
+	pd->pd.context = context;
+	pd->pd.handle = handle;
+	return &pd->pd;
+}
+
+void tide_unimport_pd(struct ibv_pd *ibpd)
+{
+	free(to_tide_pd(ibpd));
 }
 
 /*

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <infiniband/cmd_ioctl.h>
+
 #include "compat.h"
 #include "tide.h"
 
@@ -48,6 +50,9 @@ static const struct verbs_context_ops tide_context_ops = {
 	.free_context = tide_free_context,
 	.free_dm = tide_free_dm,
 	.get_srq_num = tide_get_srq_num,
+	.import_dm = tide_import_dm,
+	.import_mr = tide_import_mr,
+	.import_pd = tide_import_pd,
 	.modify_cq = tide_modify_cq,
 	.modify_qp = tide_modify_qp,
 	.modify_srq = tide_modify_srq,
@@ -67,7 +72,21 @@ static const struct verbs_context_ops tide_context_ops = {
 	.req_notify_cq = tide_req_notify_cq,
 	.rereg_mr = tide_rereg_mr,
 	.resize_cq = tide_resize_cq,
+	.unimport_dm = tide_unimport_dm,
+	.unimport_mr = tide_unimport_mr,
+	.unimport_pd = tide_unimport_pd,
 };
+
+static void set_up(struct tide_context *ctx,
+		   const struct tide_abi_alloc_ucontext_resp *resp)
+{
+	ctx->doorbell_fd = resp->doorbell_fd;
+	ctx->features = resp->features;
+	ctx->clock_offset = resp->clock_offset;
+	tide_table_init(&ctx->qps);
+	tide_table_init(&ctx->xrc_srqs);
+	verbs_set_ops(&ctx->vctx, &tide_context_ops);
+}
 
 static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 						int cmd_fd, void *private_data)
@@ -88,12 +107,35 @@ static struct verbs_context *tide_alloc_context(struct ibv_device *device,
 		return NULL;
 	}
 
-	ctx->doorbell_fd = resp.drv_payload.doorbell_fd;
-	ctx->features = resp.drv_payload.features;
-	ctx->clock_offset = resp.drv_payload.clock_offset;
-	tide_table_init(&ctx->qps);
-	tide_table_init(&ctx->xrc_srqs);
-	verbs_set_ops(&ctx->vctx, &tide_context_ops);
+	set_up(ctx, &resp.drv_payload);
+	return &ctx->vctx;
+}
+
+/* For a process that was given @cmd_fd of a context. */
+static struct verbs_context *tide_import_context(struct ibv_device *device,
+						 int cmd_fd)
+{
+	DECLARE_COMMAND_BUFFER_LINK(cmd, UVERBS_OBJECT_DEVICE,
+				    UVERBS_METHOD_QUERY_CONTEXT, 1, NULL);
+	struct tide_abi_alloc_ucontext_resp resp = {};
+	struct tide_context *ctx;
+	int err;
+
+	ctx = verbs_init_and_alloc_context(device, cmd_fd, ctx, vctx,
+					   RDMA_DRIVER_UNKNOWN);
+	if (!ctx)
+		return NULL;
+
+	fill_attr_out(cmd, TIDE_ATTR_QUERY_CONTEXT_RESP, &resp, sizeof(resp));
+	err = ibv_cmd_query_context(&ctx->vctx.context, cmd);
+	if (err) {
+		verbs_uninit_context(&ctx->vctx);
+		free(ctx);
+		errno = err;
+		return NULL;
+	}
+
+	set_up(ctx, &resp);
 	return &ctx->vctx;
 }
 
@@ -130,5 +172,6 @@ static const struct verbs_device_ops tide_device_ops = {
 	.alloc_device = tide_alloc_device,
 	.uninit_device = tide_uninit_device,
 	.alloc_context = tide_alloc_context,
+	.import_context = tide_import_context,
 };
 PROVIDER_DRIVER(tide, tide_device_ops);

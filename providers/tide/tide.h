@@ -251,6 +251,8 @@ struct ibv_pd *
 tide_alloc_parent_domain(struct ibv_context *context,
 			 struct ibv_parent_domain_init_attr *attr);
 int tide_dealloc_pd(struct ibv_pd *ibpd);
+struct ibv_pd *tide_import_pd(struct ibv_context *context, uint32_t handle);
+void tide_unimport_pd(struct ibv_pd *ibpd);
 struct ibv_td *tide_alloc_td(struct ibv_context *context,
 			     struct ibv_td_init_attr *attr);
 int tide_dealloc_td(struct ibv_td *ibtd);
@@ -272,6 +274,8 @@ struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,
 		  void *addr, size_t length, int access);
 int tide_dereg_mr(struct verbs_mr *vmr);
+struct ibv_mr *tide_import_mr(struct ibv_pd *pd, uint32_t handle);
+void tide_unimport_mr(struct ibv_mr *mr);
 struct ibv_mw *tide_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type);
 int tide_dealloc_mw(struct ibv_mw *mw);
 int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
@@ -281,6 +285,8 @@ int tide_advise_mr(struct ibv_pd *pd, enum ibv_advise_mr_advice advice,
 struct ibv_dm *tide_alloc_dm(struct ibv_context *context,
 			     struct ibv_alloc_dm_attr *attr);
 int tide_free_dm(struct ibv_dm *ibdm);
+struct ibv_dm *tide_import_dm(struct ibv_context *context, uint32_t handle);
+void tide_unimport_dm(struct ibv_dm *ibdm);
 struct ibv_mr *tide_reg_dm_mr(struct ibv_pd *pd, struct ibv_dm *ibdm,
 			      uint64_t offset, size_t length,
 			      unsigned int access);

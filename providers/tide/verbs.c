@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include <infiniband/cmd_ioctl.h>
+
 #include "tide.h"
 
 int tide_query_device_ex(struct ibv_context *context,
@@ -107,6 +109,30 @@ struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 	}
 
 	return &vmr->ibv_mr;
+}
+
+struct ibv_mr *tide_import_mr(struct ibv_pd *pd, uint32_t handle)
+{
+	struct verbs_mr *vmr;
+	int err;
+
+	vmr = calloc(1, sizeof(*vmr));
+	if (!vmr)
+		return NULL;
+
+	err = ibv_cmd_query_mr(pd, vmr, handle);
+	if (err) {
+		free(vmr);
+		errno = err;
+		return NULL;
+	}
+
+	return &vmr->ibv_mr;
+}
+
+void tide_unimport_mr(struct ibv_mr *mr)
+{
+	free(verbs_get_mr(mr));
 }
 
 int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,
