@@ -23,6 +23,8 @@
  * @va: address of the first byte
  * @need: what an entry has to have
  * @user: the process's own page tables are used
+ * @null: there is no memory; what is read is zeros at @kaddr, and what is
+ *	written is lost
  */
 struct view {
 	void *kaddr;
@@ -33,6 +35,7 @@ struct view {
 	unsigned long va;
 	unsigned long need;
 	bool user;
+	bool null;
 };
 
 /*
@@ -107,6 +110,7 @@ static bool view_open(struct view *view, const struct tide_side *side,
 		.va = 0,
 		.need = write ? NEED_TO_WRITE : NEED_TO_READ,
 		.user = false,
+		.null = false,
 	};
 	if (side->kaddr)
 		return true;
@@ -120,9 +124,14 @@ static bool view_open(struct view *view, const struct tide_side *side,
 		view_open_on_demand(view, side, len);
 	} else if (mr->kernel) {
 		view->kaddr = (void *)view->va;
-	} else {
+	} else if (likely(mr->entries)) {
 		view->entries = mr->entries;
 		view->base = mr->va & PAGE_MASK;
+	} else {
+		view->kaddr = page_address(ZERO_PAGE(0));
+		view->null = true;
+		if (!write)
+			*len = min_t(u32, *len, PAGE_SIZE);
 	}
 	return true;
 }
@@ -194,6 +203,8 @@ static u32 copy_piece(const struct view *dst, void *to, const struct view *src,
 {
 	u32 left = 0;
 
+	if (unlikely(dst->null))
+		return 0;
 	if (likely(!dst->user && !src->user)) {
 		memcpy(to, from, len);
 		return 0;

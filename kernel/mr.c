@@ -13,6 +13,7 @@
 #include "flush.h"
 #include "keys.h"
 #include "mr.h"
+#include "uapi/tide-abi.h"
 
 /*
  * All regions of all devices, by the index in their key: whoever holds a key
@@ -342,12 +343,10 @@ static int mr_open(struct tide_mr *mr)
 
 static void mr_close(struct tide_mr *mr)
 {
-	if (mr->region) {
+	if (mr->region)
 		tide_region_close(mr->region);
-	} else {
-		kvfree(mr->entries);
-		ib_umem_release(mr->umem);
-	}
+	else
+		mr_unpin(mr);
 }
 
 /* Nobody finds it any more; wait for those who have. */
@@ -405,6 +404,39 @@ err_mr:
 	return ERR_PTR(ret);
 }
 
+/* What the provider adds to a command. */
+static int get_request(struct tide_abi_reg_mr *req, struct ib_udata *udata)
+{
+	int ret;
+
+	memset(req, 0, sizeof(*req));
+	if (!udata->inlen)
+		return 0;
+	if (udata->inlen < sizeof(*req))
+		return -EINVAL;
+	ret = ib_copy_from_udata(req, udata, sizeof(*req));
+	if (ret)
+		return ret;
+	if (req->flags & ~(TIDE_REG_IOVA | TIDE_REG_NULL) || req->reserved)
+		return -EINVAL;
+	return 0;
+}
+
+/* Where addresses begin: that does not change but with the memory. */
+static u64 first_address(const struct tide_mr *mr, u64 iova)
+{
+	return mr->access & IB_ZERO_BASED ? 0 : iova;
+}
+
+/* All addresses there are, and nothing behind them. */
+static int mr_open_null(struct tide_mr *mr)
+{
+	if (mr->va || mr->iova || mr->length != U64_MAX ||
+	    mr->access & ~IB_ACCESS_LOCAL_WRITE)
+		return -EINVAL;
+	return 0;
+}
+
 struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 			       u64 iova, int access,
 			       TIDE_REG_USER_MR_DMAH
@@ -414,20 +446,25 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 		.ibdev = ibpd->device,
 		.pd_id = to_tide_pd(ibpd)->id,
 		.access = access,
-		.iova = iova,
 		.length = length,
 		.va = start,
 	};
+	struct tide_abi_reg_mr req;
 	struct ib_mr *ibmr;
 	struct tide_mr *mr;
 	int ret;
 
 	if (tide_reg_user_mr_has_dmah())
 		return ERR_PTR(-EOPNOTSUPP);
+	ret = get_request(&req, udata);
+	if (ret)
+		return ERR_PTR(ret);
 	mr = tide_mr_alloc(&like);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
-	ret = mr_open(mr);
+	mr->iova = first_address(mr, req.flags & TIDE_REG_IOVA ? req.iova :
+								 iova);
+	ret = req.flags & TIDE_REG_NULL ? mr_open_null(mr) : mr_open(mr);
 	if (ret) {
 		kfree(mr);
 		return ERR_PTR(ret);
@@ -547,6 +584,9 @@ struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
 	bool moved;
 	int ret;
 
+	/* There is no memory, nor will there be. */
+	if (!old->region && !old->entries)
+		return ERR_PTR(-EINVAL);
 	mr = tide_mr_alloc(old);
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
@@ -556,7 +596,7 @@ struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
 	if (flags & IB_MR_REREG_TRANS) {
 		mr->va = start;
 		mr->length = length;
-		mr->iova = iova;
+		mr->iova = first_address(mr, iova);
 	}
 	moved = flags & IB_MR_REREG_TRANS ||
 		!mr_memory_serves(old, mr->access);

@@ -28,7 +28,7 @@
 /* What registration accepts. */
 #define TIDE_MR_ACCESS	(TIDE_MR_RIGHTS | IB_ACCESS_ON_DEMAND | \
 			 IB_ACCESS_HUGETLB | IB_ACCESS_MW_BIND | \
-			 IB_ACCESS_OPTIONAL)
+			 IB_ZERO_BASED | IB_ACCESS_OPTIONAL)
 
 /**
  * struct tide_mr - what is behind a key
@@ -44,7 +44,9 @@
  *	device memory
  * @umem: the pinned memory, or NULL
  * @entries: the pages of @umem, or of device memory, as a leaf would have them
- * @region: an on-demand region's window on its mirror, or NULL
+ * @region: an on-demand region's window on its mirror, or NULL.  If there are
+ *	no @entries either, and it is not @kernel, there is no memory: what is
+ *	read is zero
  * @kernel: addresses are the kernel's, all of them
  * @ibdev: its device
  * @windows: how many memory windows are bound to it

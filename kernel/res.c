@@ -96,6 +96,8 @@ static const char *backing(const struct tide_mr *mr)
 		return "on-demand";
 	if (mr->kernel)
 		return "kernel";
+	if (!mr->entries)
+		return "null";
 	return mr->umem ? "pinned" : "device";
 }
 

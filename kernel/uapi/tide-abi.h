@@ -150,6 +150,25 @@ struct tide_abi_modify_srq {
 	__aligned_u64 ring;
 };
 
+/* May be left out, and is then as if it were zero. */
+struct tide_abi_reg_mr {
+	__aligned_u64 iova;
+	__u32 flags;			/* enum tide_reg_flags */
+	__u32 reserved;
+};
+
+/*
+ * TIDE_REG_IOVA	iova is where addresses begin.  In the command, where it
+ *			should be, the core has it as far into a page as the
+ *			memory.
+ * TIDE_REG_NULL	there is no memory: what is written is discarded, and
+ *			what is read is zero.
+ */
+enum tide_reg_flags {
+	TIDE_REG_IOVA = 1 << 0,
+	TIDE_REG_NULL = 1 << 1,
+};
+
 /* An attribute of UVERBS_METHOD_DM_ALLOC: where to map the memory. */
 enum tide_attr {
 	TIDE_ATTR_ALLOC_DM_RESP = 1U << UVERBS_ID_NS_SHIFT,
@@ -399,6 +418,8 @@ TIDE_ABI_SIZE(tide_abi_create_srq, 8);
 TIDE_ABI_SIZE(tide_abi_create_srq_resp, 32);
 TIDE_ABI_LAYOUT(tide_abi_create_srq_resp, ring, 8);
 TIDE_ABI_SIZE(tide_abi_modify_srq, 8);
+TIDE_ABI_SIZE(tide_abi_reg_mr, 16);
+TIDE_ABI_LAYOUT(tide_abi_reg_mr, flags, 8);
 TIDE_ABI_SIZE(tide_abi_query_dm_resp, 24);
 TIDE_ABI_LAYOUT(tide_abi_query_dm_resp, length, 16);
 TIDE_ABI_SIZE(tide_abi_alloc_dm_resp, 16);

@@ -25,6 +25,7 @@ static const struct verbs_context_ops tide_context_ops = {
 	.advise_mr = tide_advise_mr,
 	.alloc_dm = tide_alloc_dm,
 	.alloc_mw = tide_alloc_mw,
+	.alloc_null_mr = tide_alloc_null_mr,
 	.alloc_parent_domain = tide_alloc_parent_domain,
 	.alloc_pd = tide_alloc_pd,
 	.alloc_td = tide_alloc_td,

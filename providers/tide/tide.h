@@ -41,6 +41,7 @@
 #define _STRUCT_tide_abi_create_srq
 #define _STRUCT_tide_abi_create_srq_resp
 #define _STRUCT_tide_abi_modify_srq
+#define _STRUCT_tide_abi_reg_mr
 
 DECLARE_DRV_CMD(tide_alloc_ucontext, IB_USER_VERBS_CMD_GET_CONTEXT,
 		empty, tide_abi_alloc_ucontext_resp);
@@ -60,6 +61,8 @@ DECLARE_DRV_CMD(tide_create_srq_ex, IB_USER_VERBS_CMD_CREATE_XSRQ,
 		tide_abi_create_srq, tide_abi_create_srq_resp);
 DECLARE_DRV_CMD(tide_modify_srq, IB_USER_VERBS_CMD_MODIFY_SRQ,
 		tide_abi_modify_srq, empty);
+DECLARE_DRV_CMD(tide_reg_mr, IB_USER_VERBS_CMD_REG_MR,
+		tide_abi_reg_mr, empty);
 
 struct tide_device {
 	struct verbs_device vdev;
@@ -274,6 +277,7 @@ struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
 int tide_rereg_mr(struct verbs_mr *vmr, int flags, struct ibv_pd *pd,
 		  void *addr, size_t length, int access);
 int tide_dereg_mr(struct verbs_mr *vmr);
+struct ibv_mr *tide_alloc_null_mr(struct ibv_pd *pd);
 struct ibv_mr *tide_import_mr(struct ibv_pd *pd, uint32_t handle);
 void tide_unimport_mr(struct ibv_mr *mr);
 struct ibv_mw *tide_alloc_mw(struct ibv_pd *pd, enum ibv_mw_type type);

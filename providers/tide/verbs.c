@@ -3,11 +3,10 @@
  * What needs nothing but a command to the kernel: queries, address handles,
  * memory regions and windows.
  */
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
-
-#include <infiniband/cmd_ioctl.h>
 
 #include "tide.h"
 
@@ -91,23 +90,54 @@ int tide_destroy_ah(struct ibv_ah *ibah)
 	return 0;
 }
 
-struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
-			   uint64_t hca_va, int access)
+/* The core wants to see addresses that are as far into a page as memory is. */
+static struct verbs_mr *reg_mr(struct ibv_pd *pd, void *addr, size_t length,
+			       int access, const struct tide_abi_reg_mr *req)
 {
-	struct ib_uverbs_reg_mr_resp resp;
-	struct ibv_reg_mr cmd;
+	struct tide_reg_mr_resp resp;
+	struct tide_reg_mr cmd = { .drv_payload = *req };
 	struct verbs_mr *vmr;
 
 	vmr = calloc(1, sizeof(*vmr));
 	if (!vmr)
 		return NULL;
 
-	if (ibv_cmd_reg_mr(pd, addr, length, hca_va, access, vmr, &cmd,
-			   sizeof(cmd), &resp, sizeof(resp))) {
+	if (ibv_cmd_reg_mr(pd, addr, length, (uintptr_t)addr, access, vmr,
+			   &cmd.ibv_cmd, sizeof(cmd), &resp.ibv_resp,
+			   sizeof(resp))) {
 		free(vmr);
 		return NULL;
 	}
 
+	return vmr;
+}
+
+struct ibv_mr *tide_reg_mr(struct ibv_pd *pd, void *addr, size_t length,
+			   uint64_t hca_va, int access)
+{
+	const struct tide_abi_reg_mr req = {
+		.iova = hca_va,
+		.flags = TIDE_REG_IOVA,
+	};
+	struct verbs_mr *vmr = reg_mr(pd, addr, length, access, &req);
+
+	return vmr ? &vmr->ibv_mr : NULL;
+}
+
+struct ibv_mr *tide_alloc_null_mr(struct ibv_pd *pd)
+{
+	const struct tide_abi_reg_mr req = { .flags = TIDE_REG_NULL };
+	struct verbs_mr *vmr;
+
+	vmr = reg_mr(pd, NULL, SIZE_MAX, IBV_ACCESS_LOCAL_WRITE, &req);
+	if (!vmr)
+		return NULL;
+
+	vmr->mr_type = IBV_MR_TYPE_NULL_MR;
+	vmr->ibv_mr.pd = pd;
+	vmr->ibv_mr.addr = NULL;
+	vmr->ibv_mr.length = SIZE_MAX;
+	vmr->ibv_mr.rkey = 0;
 	return &vmr->ibv_mr;
 }
 
