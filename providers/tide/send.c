@@ -106,7 +106,7 @@ static void drop_list(struct tide_qp *qp)
  * Whether there is no room.  Requests that complete in silence give their
  * entries back when they have been carried out.
  */
-static bool sq_full(struct tide_wq *sq)
+static bool sq_is_full(struct tide_wq *sq)
 {
 	const struct tide_send_wqe *wqe;
 
@@ -123,9 +123,16 @@ static bool sq_full(struct tide_wq *sq)
 	return tide_wq_full(sq);
 }
 
+/* The same; what has been given back is looked at only when it is needed. */
+static inline bool sq_full(struct tide_wq *sq)
+{
+	return unlikely(sq->ring.index - sq->freed >= sq->ring.count) &&
+	       sq_is_full(sq);
+}
+
 /* Entries; qp->wqe is the one being staged */
 
-static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
+static inline __attribute__((always_inline)) int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 		     unsigned int flags)
 {
 	struct tide_ring *ring = &qp->sq.ring;
@@ -139,10 +146,8 @@ static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 	wqe = tide_ring_slot(ring, ring->index);
 	wqe->wr_id = wr_id;
 	wqe->opcode = opcode;
-	wqe->flags = flags & (TIDE_SEND_FENCE | TIDE_SEND_SIGNALED |
-			      TIDE_SEND_SOLICITED);
-	if (qp->sq_sig_all)
-		wqe->flags |= TIDE_SEND_SIGNALED;
+	flags &= TIDE_SEND_FENCE | TIDE_SEND_SIGNALED | TIDE_SEND_SOLICITED;
+	wqe->flags = flags | (qp->sq_sig_all ? TIDE_SEND_SIGNALED : 0);
 	wqe->num_sge = 0;
 	wqe->inline_length = 0;
 	wqe->remote_srqn = 0;
@@ -153,8 +158,10 @@ static int start_wqe(struct tide_qp *qp, uint64_t wr_id, unsigned int opcode,
 
 static void set_remote(struct tide_qp *qp, uint64_t addr, uint32_t rkey)
 {
-	qp->wqe->rdma.remote_addr = addr;
-	qp->wqe->rdma.rkey = rkey;
+	struct tide_send_wqe *wqe = qp->wqe;
+
+	wqe->rdma.remote_addr = addr;
+	wqe->rdma.rkey = rkey;
 }
 
 static void set_operands(struct tide_qp *qp, uint64_t compare_add,
@@ -189,8 +196,8 @@ static int set_bind(struct tide_qp *qp, const struct ibv_mw *mw, uint32_t rkey,
 	return 0;
 }
 
-static int set_sges(struct tide_qp *qp, size_t num_sge,
-		    const struct ibv_sge *sges)
+static inline int set_sges(struct tide_qp *qp, size_t num_sge,
+			   const struct ibv_sge *sges)
 {
 	if (num_sge > qp->sq.max_sge)
 		return EINVAL;
@@ -200,24 +207,39 @@ static int set_sges(struct tide_qp *qp, size_t num_sge,
 	return 0;
 }
 
-static int start_inline(struct tide_qp *qp)
-{
-	if (!(inline_ops & OP(qp->wqe->opcode)))
-		return EINVAL;
-
-	qp->wqe->flags |= TIDE_SEND_INLINE;
-	return 0;
-}
-
-static int add_inline(struct tide_qp *qp, const void *data, size_t length)
+static inline int start_inline(struct tide_qp *qp)
 {
 	struct tide_send_wqe *wqe = qp->wqe;
 
-	if (length > qp->max_inline - wqe->inline_length)
+	if (unlikely(!(inline_ops & OP(wqe->opcode))))
 		return EINVAL;
 
-	memcpy((char *)(wqe + 1) + wqe->inline_length, data, length);
-	wqe->inline_length += length;
+	wqe->flags |= TIDE_SEND_INLINE;
+	return 0;
+}
+
+/* The shortest messages are what inline data is for: without a call. */
+static inline void copy_inline(char *to, const char *from, size_t length)
+{
+	if (length >= 8 && length <= 16) {
+		memcpy(to + length - 8, from + length - 8, 8);
+		memcpy(to, from, 8);
+	} else {
+		memcpy(to, from, length);
+	}
+}
+
+static inline int add_inline(struct tide_qp *qp, const void *data,
+			     size_t length)
+{
+	struct tide_send_wqe *wqe = qp->wqe;
+	uint32_t done = wqe->inline_length;
+
+	if (unlikely(length > qp->max_inline - done))
+		return EINVAL;
+
+	wqe->inline_length = done + length;
+	copy_inline((char *)(wqe + 1) + done, data, length);
 	return 0;
 }
 
@@ -381,12 +403,16 @@ wr_build(struct ibv_qp_ex *qpx, unsigned int opcode)
 {
 	struct tide_qp *qp = to_tide_qp_ex(qpx);
 
-	if (qp->list_error)
+	int err = qp->list_error;
+
+	if (unlikely(err))
 		return false;
 
-	qp->list_error = start_wqe(qp, qpx->wr_id, opcode, qpx->wr_flags);
-	if (qp->list_error)
+	err = start_wqe(qp, qpx->wr_id, opcode, qpx->wr_flags);
+	if (unlikely(err)) {
+		qp->list_error = err;
 		return false;
+	}
 
 	qp->sq.ring.index++;
 	return true;
@@ -529,13 +555,15 @@ static void wr_set_sge_list(struct ibv_qp_ex *qpx, size_t num_sge,
 static void wr_set_sge(struct ibv_qp_ex *qpx, uint32_t lkey, uint64_t addr,
 		       uint32_t length)
 {
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
 	const struct ibv_sge sge = {
 		.addr = addr,
 		.length = length,
 		.lkey = lkey,
 	};
 
-	wr_set_sge_list(qpx, 1, &sge);
+	if (likely(!qp->list_error))
+		qp->list_error = set_sges(qp, 1, &sge);
 }
 
 static void wr_set_inline_data_list(struct ibv_qp_ex *qpx, size_t num_buf,
@@ -552,12 +580,18 @@ static void wr_set_inline_data_list(struct ibv_qp_ex *qpx, size_t num_buf,
 
 static void wr_set_inline_data(struct ibv_qp_ex *qpx, void *addr, size_t length)
 {
-	const struct ibv_data_buf buf = {
-		.addr = addr,
-		.length = length,
-	};
+	struct tide_qp *qp = to_tide_qp_ex(qpx);
+	struct tide_send_wqe *wqe = qp->wqe;
 
-	wr_set_inline_data_list(qpx, 1, &buf);
+	if (unlikely(qp->list_error))
+		return;
+
+	if (unlikely(start_inline(qp) || length > qp->max_inline)) {
+		qp->list_error = EINVAL;
+		return;
+	}
+	wqe->inline_length = length;
+	copy_inline((char *)(wqe + 1), addr, length);
 }
 
 void tide_set_wr_ops(struct ibv_qp_ex *qpx, uint64_t send_ops)
