@@ -89,12 +89,17 @@ int tide_flush_some(struct tide_op *op, const struct tide_access *access)
 	return len;
 }
 
-static bool page_is_persistent(unsigned long entry)
+static bool page_is(unsigned long entry, unsigned long what)
 {
 	return region_intersects(__pa(entry & PAGE_MASK), PAGE_SIZE,
-				 IORESOURCE_MEM,
-				 IORES_DESC_PERSISTENT_MEMORY) ==
-	       REGION_INTERSECTS;
+				 IORESOURCE_MEM, what) == REGION_INTERSECTS;
+}
+
+/* As the firmware says, or an administrator. */
+static bool page_is_persistent(unsigned long entry)
+{
+	return page_is(entry, IORES_DESC_PERSISTENT_MEMORY) ||
+	       page_is(entry, IORES_DESC_PERSISTENT_MEMORY_LEGACY);
 }
 
 /* Whether pages that are pinned are persistent memory.  Context: process. */

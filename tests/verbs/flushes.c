@@ -432,7 +432,8 @@ static void persistence(void)
 	}
 	key = ask(&owner, own_register, addr + 5, DAX_SIZE - 5, access |
 		  IBV_ACCESS_MW_BIND);
-	expect(key > 0, "register: %ld", key);
+	if (key < 0)
+		bail("register: %s", strerror(-key));
 	connect_me();
 	ask(&owner, own_fill, addr, DAX_SIZE, 9);
 	expect_done(addr + 5, key, DAX_SIZE - 5, PERSISTENT, RANGE);
@@ -445,7 +446,8 @@ static void persistence(void)
 
 	key = ask(&owner, own_bind, addr + 5000, 100001,
 		  ACCESS_FLUSH_PERSISTENT);
-	expect(key > 0, "bind: %ld", key);
+	if (key < 0)
+		bail("bind: %s", ibv_wc_status_str(-key));
 	expect_done(addr + 5001, key, 100000, PERSISTENT, RANGE);
 	expect_done(0, key, 0, PERSISTENT, REGION);
 	ask(&owner, own_unbind);
