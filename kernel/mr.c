@@ -571,6 +571,18 @@ static int mr_take_over(struct tide_ibmr *ibmr, struct tide_mr *mr, bool moved)
 	return 0;
 }
 
+/* False if addresses were to begin elsewhere, though the memory stays. */
+static bool mr_set_access(struct tide_mr *mr, int flags, int access)
+{
+	int zero_based = mr->access & IB_ZERO_BASED;
+
+	mr->access = access;
+	if (flags & IB_MR_REREG_TRANS)
+		return true;
+	mr->access |= zero_based;
+	return zero_based || !(access & IB_ZERO_BASED);
+}
+
 /*
  * Register a region anew.  The key stays.  After an error all is as it was:
  * the new memory is got hold of before the old is let go.
@@ -591,8 +603,9 @@ struct ib_mr *tide_rereg_user_mr(struct ib_mr *ib_mr, int flags, u64 start,
 	if (!mr)
 		return ERR_PTR(-ENOMEM);
 	mr->pd_id = to_tide_pd(ibpd)->id;
-	if (flags & IB_MR_REREG_ACCESS)
-		mr->access = access;
+	ret = -EOPNOTSUPP;
+	if (flags & IB_MR_REREG_ACCESS && !mr_set_access(mr, flags, access))
+		goto err_mr;
 	if (flags & IB_MR_REREG_TRANS) {
 		mr->va = start;
 		mr->length = length;

@@ -420,8 +420,6 @@ static void failures(enum kind kind)
 		{ RIGHTS, 0, 0, IBV_ACCESS_REMOTE_WRITE | odp, EINVAL },
 		{ RIGHTS, 0, 0, IBV_ACCESS_REMOTE_ATOMIC | odp, EINVAL },
 		{ RIGHTS, 0, 0, IBV_ACCESS_ZERO_BASED | odp, EOPNOTSUPP },
-		{ RIGHTS | TRANSLATION, here, SIZE,
-		  IBV_ACCESS_ZERO_BASED | odp, EOPNOTSUPP },
 	};
 	unsigned int i;
 

@@ -177,6 +177,17 @@ static void from_zero(enum kind kind)
 	expect_eq(ask(&owner, own_rereg, IBV_REREG_MR_CHANGE_TRANSLATION,
 		      memory + 1001, 20000, 0), 0, "translation");
 	expect_works(key, 0, 1001, 20000);
+	expect_eq(ask(&owner, own_rereg, IBV_REREG_MR_CHANGE_ACCESS, 0, 0,
+		      ALL_RIGHTS | kind_access(kind)), 0, "rights alone");
+	expect_works(key, 0, 1001, 20000);
+	expect_eq(ask(&owner, own_rereg, IBV_REREG_MR_CHANGE_TRANSLATION |
+		      IBV_REREG_MR_CHANGE_ACCESS, memory + 1001, 20000,
+		      ALL_RIGHTS | kind_access(kind)), 0, "from there on");
+	expect_works(key, memory + 1001, 1001, 20000);
+	expect_eq(ask(&owner, own_rereg, IBV_REREG_MR_CHANGE_TRANSLATION |
+		      IBV_REREG_MR_CHANGE_ACCESS, memory + 1002, 20000,
+		      access), 0, "from zero on again");
+	expect_works(key, 0, 1002, 20000);
 	end();
 
 	key = begin(4088, 4096, access, 0);
