@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
- * compat.h - what differs between the releases of rdma-core whose provider
- * interface tide knows, and nothing else.
+ * compat.h - what differs between the releases of rdma-core that this is built
+ * in, and nothing else.
  *
- * Its number says little about what changed, so CMakeLists.txt looks into
- * driver.h and defines what is tested for here.
+ * The number of the provider interface says little about what changed, so
+ * CMakeLists.txt looks into the headers and defines what is tested for here.
  */
 #ifndef TIDE_COMPAT_H
 #define TIDE_COMPAT_H
@@ -20,10 +20,27 @@ static inline int tide_cmd_get_context(struct verbs_context *vctx,
 				       struct ib_uverbs_get_context_resp *resp,
 				       size_t resp_size)
 {
-#ifdef TIDE_GET_CONTEXT_TAKES_FDS
+#ifdef TIDE_HAVE_FD_ARR
 	return ibv_cmd_get_context(vctx, cmd, cmd_size, NULL, resp, resp_size);
 #else
 	return ibv_cmd_get_context(vctx, cmd, cmd_size, resp, resp_size);
+#endif
+}
+
+/* Later ones let the provider bring the queue's memory; here it does not. */
+static inline int
+tide_cmd_create_cq_ex(struct ibv_context *context,
+		      const struct ibv_cq_init_attr_ex *attr,
+		      struct verbs_cq *cq, struct ibv_create_cq_ex *cmd,
+		      size_t cmd_size, struct ib_uverbs_ex_create_cq_resp *resp,
+		      size_t resp_size, uint32_t cmd_flags)
+{
+#ifdef TIDE_HAVE_CQ_PROV_ATTR
+	return ibv_cmd_create_cq_ex(context, attr, NULL, cq, cmd, cmd_size,
+				    resp, resp_size, cmd_flags);
+#else
+	return ibv_cmd_create_cq_ex(context, attr, cq, cmd, cmd_size, resp,
+				    resp_size, cmd_flags);
 #endif
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "compat.h"
 #include "tide.h"
 
 /*
@@ -377,9 +378,9 @@ static int create_cq(struct tide_cq *cq, struct ibv_context *context,
 	struct tide_create_cq cmd = {};
 	int err;
 
-	err = ibv_cmd_create_cq_ex(context, attr, &cq->vcq, &cmd.ibv_cmd,
-				   sizeof(cmd), &resp.ibv_resp, sizeof(resp),
-				   0);
+	err = tide_cmd_create_cq_ex(context, attr, &cq->vcq, &cmd.ibv_cmd,
+				    sizeof(cmd), &resp.ibv_resp, sizeof(resp),
+				    0);
 	if (err)
 		return err;
 
