@@ -44,6 +44,14 @@ tide_cmd_create_cq_ex(struct ibv_context *context,
 #endif
 }
 
+/*
+ * Leave to take memory that a confidential guest's host can see, which later
+ * ones may give.  What is copied by the CPU needs none.
+ */
+#ifndef TIDE_HAVE_CC_ALLOC
+#define IBV_PARENT_DOMAIN_INIT_ATTR_ALLOW_CC_UNPROTECTED_ALLOC	0
+#endif
+
 typedef void (*tide_wr_flush)(struct ibv_qp_ex *qpx, uint32_t rkey,
 			      uint64_t remote_addr, size_t length,
 			      uint8_t type, uint8_t level);

@@ -9,6 +9,7 @@
 
 #include <infiniband/cmd_ioctl.h>
 
+#include "compat.h"
 #include "tide.h"
 
 static void hold(uint32_t *users)
@@ -89,7 +90,8 @@ tide_alloc_parent_domain(struct ibv_context *context,
 		return NULL;
 	if (!check_comp_mask(attr->comp_mask,
 			     IBV_PARENT_DOMAIN_INIT_ATTR_ALLOCATORS |
-			     IBV_PARENT_DOMAIN_INIT_ATTR_PD_CONTEXT)) {
+			     IBV_PARENT_DOMAIN_INIT_ATTR_PD_CONTEXT |
+			     IBV_PARENT_DOMAIN_INIT_ATTR_ALLOW_CC_UNPROTECTED_ALLOC)) {
 		errno = EINVAL;
 		return NULL;
 	}

@@ -138,7 +138,7 @@ static void bad_attributes(void)
 
 	expect(!ibv_alloc_td(a.ctx, &td) && errno == EINVAL,
 	       "a thread domain with something unknown: %s", strerror(errno));
-	parent.comp_mask = 1 << 2;
+	parent.comp_mask = 1 << 30;
 	expect(!ibv_alloc_parent_domain(a.ctx, &parent) && errno == EINVAL,
 	       "a parent domain with something unknown: %s", strerror(errno));
 	parent.comp_mask = 0;
