@@ -29,7 +29,7 @@
  * How long anything may take that should happen at once: the guest is slow,
  * and may have to share its machine.
  */
-#define SOON_MS		20000
+#define SOON_MS		30000
 
 #define ALL_RIGHTS	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
 			 IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
