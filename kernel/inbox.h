@@ -16,8 +16,12 @@
 
 #include "odp.h"
 
-/* How many may wait.  Their memory is charged to those who sent them. */
-#define TIDE_INBOX_MAX	64
+/*
+ * How many may wait: as many as a sender can have sent while the receiver's
+ * worker gets to run and brings in a page.  Their memory is charged to those who
+ * sent them.
+ */
+#define TIDE_INBOX_MAX	1024
 
 struct tide_datagram;
 struct tide_qp;

@@ -10,7 +10,7 @@
 #define DEPTH		64
 #define SIZE		(16 * PAGE)
 #define RW		(PROT_READ | PROT_WRITE)
-#define IN_INBOX	64		/* what a receiver's inbox holds */
+#define IN_INBOX	1024		/* what a receiver's inbox holds */
 
 static struct side a, b;
 static struct ibv_ah *ah;		/* to both of them, which have one GID */
