@@ -325,6 +325,19 @@ static void flush(struct tide_srq *srq)
 	}
 }
 
+/* The next one after number *srqn, with a reference; NULL after the last. */
+static struct tide_srq *next_srq(unsigned long *srqn)
+{
+	struct tide_srq *srq;
+
+	rcu_read_lock();
+	do {
+		srq = xa_find_after(&srqs, srqn, ULONG_MAX, XA_PRESENT);
+	} while (srq && !refcount_inc_not_zero(&srq->ref));
+	rcu_read_unlock();
+	return srq;
+}
+
 static bool is_of_device(struct tide_srq *srq, const struct ib_device *ibdev)
 {
 	bool is;
@@ -340,17 +353,20 @@ static bool is_of_device(struct tide_srq *srq, const struct ib_device *ibdev)
  * @ibdev: the device, which goes; its queue pairs are in error
  *
  * For no queue pair: there need be none that would have it.
+ *
+ * Context: process; sleeps.
  */
 void tide_srqs_flush_of_device(struct ib_device *ibdev)
 {
+	unsigned long srqn = 0;
 	struct tide_srq *srq;
-	unsigned long srqn;
 
-	rcu_read_lock();
-	xa_for_each(&srqs, srqn, srq)
+	while ((srq = next_srq(&srqn))) {
 		if (srq->xrcd_id && is_of_device(srq, ibdev))
 			flush(srq);
-	rcu_read_unlock();
+		tide_srq_put(srq);
+		cond_resched();
+	}
 }
 
 /* From here on nothing reaches the core by this queue. */
