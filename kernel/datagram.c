@@ -53,8 +53,7 @@ void tide_datagrams_destroy(struct tide_datagrams *dgs)
 {
 	if (!dgs)
 		return;
-	WARN_ON(dgs->inbox.length || dgs->inbox.fault.region ||
-		dgs->inbox.pager || dgs->inbox.hold.nr);
+	tide_inbox_destroy(&dgs->inbox);
 	kfree(dgs->buffer);
 	kfree(dgs);
 }
@@ -238,7 +237,9 @@ static bool carry(struct tide_qp *from, const struct tide_datagram *dg)
 	if (dg->dest_qpn != TIDE_MULTICAST_QPN)
 		return false;
 	/* The sender too, if it is one of them. */
-	tide_mcast_walk(from->dev, &dg->dgid, deliver_to_member, dg);
+	from->req.extra = dg->op.length *
+			  tide_mcast_walk(from->dev, &dg->dgid,
+					  deliver_to_member, dg);
 	return true;
 }
 

@@ -2,6 +2,8 @@
 /*
  * inbox.c - receiving datagrams, now or when there is memory for them.
  */
+#include <linux/memcontrol.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 
 #include "datagram.h"
@@ -108,12 +110,14 @@ static void kick(struct tide_qp *qp)
 static void append(struct tide_inbox *inbox, const struct tide_datagram *dg,
 		   bool begun)
 {
+	struct mem_cgroup *previous = set_active_memcg(inbox->memcg);
 	u32 length = dg->op.length - HEADER_LEN;
 	struct waiting *waiting = NULL;
 
 	if (inbox->length < TIDE_INBOX_MAX)
 		waiting = kmalloc(struct_size(waiting, payload, length),
 				  GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN);
+	set_active_memcg(previous);
 	if (!waiting) {
 		tide_count(inbox->qp, TIDE_CNT_RX_DROPS, 1);
 		return;
@@ -195,8 +199,11 @@ static void receive_first(struct tide_qp *qp)
 	/* Whatever ends the queue pair now clears the rest. */
 	list_del(&first->node);
 	inbox->length--;
-	if (!first->begun)
+	if (!first->begun) {
+		/* What was missing was for another, that is lost. */
+		inbox->page_error = false;
 		verdict = begin(qp, &first->dg);
+	}
 	done = inbox->done;
 	if (verdict == TIDE_DONE)
 		verdict = inbox->page_error ?
@@ -288,6 +295,8 @@ static void inbox_work(struct work_struct *work)
 	bool more = true, wanted;
 
 	while (more && !pager_pending(qp)) {
+		/* There may be no end of what comes meanwhile. */
+		cond_resched();
 		more = step(qp, &fault, &wanted);
 		tide_odp_release(&inbox->hold);
 		if (!fault.region)
@@ -302,6 +311,16 @@ static void inbox_work(struct work_struct *work)
 void tide_inbox_init(struct tide_inbox *inbox, struct tide_qp *qp)
 {
 	inbox->qp = qp;
+	if (qp->type != IB_QPT_GSI)
+		inbox->memcg = get_mem_cgroup_from_mm(current->mm);
 	INIT_LIST_HEAD(&inbox->queue);
 	INIT_WORK(&inbox->work, inbox_work);
+}
+
+/* Nobody waits in it, and nobody will. */
+void tide_inbox_destroy(struct tide_inbox *inbox)
+{
+	WARN_ON(inbox->length || inbox->fault.region || inbox->pager ||
+		inbox->hold.nr);
+	mem_cgroup_put(inbox->memcg);
 }

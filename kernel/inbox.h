@@ -18,8 +18,8 @@
 
 /*
  * How many may wait: as many as a sender can have sent while the receiver's
- * worker gets to run and brings in a page.  Their memory is charged to those who
- * sent them.
+ * worker gets to run and brings in a page.  Their memory is charged to the
+ * receiver, with whom it is how long they wait.
  */
 #define TIDE_INBOX_MAX	1024
 
@@ -29,6 +29,7 @@ struct tide_qp;
 /**
  * struct tide_inbox - a queue pair's
  * @qp: the queue pair
+ * @memcg: its process's, to which what waits is charged; NULL of a kernel user
  * @queue: who waits; under tide_qp.lock, as what follows
  * @length: how many
  * @done: bytes of the datagram being received that are in its receive
@@ -44,6 +45,7 @@ struct tide_qp;
  */
 struct tide_inbox {
 	struct tide_qp *qp;
+	struct mem_cgroup *memcg;
 	struct list_head queue;
 	unsigned int length;
 	u32 done;
@@ -59,6 +61,7 @@ struct tide_inbox {
 };
 
 void tide_inbox_init(struct tide_inbox *inbox, struct tide_qp *qp);
+void tide_inbox_destroy(struct tide_inbox *inbox);
 void tide_inbox_put(struct tide_inbox *inbox, const struct tide_datagram *dg);
 void tide_inbox_clear(struct tide_inbox *inbox);
 

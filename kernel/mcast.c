@@ -147,18 +147,24 @@ static void remove_member(struct group *group, struct member *member)
  * @arg: passed to it
  *
  * Context: any; under rcu_read_lock(), which keeps the queue pairs' memory.
+ *
+ * Return: how many there are.
  */
-void tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
-		     void (*visit)(struct tide_qp *qp, const void *arg),
-		     const void *arg)
+u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
+		    void (*visit)(struct tide_qp *qp, const void *arg),
+		    const void *arg)
 {
 	const struct group *group = find_group(dev, mgid);
 	const struct member *member;
+	u32 visited = 0;
 
 	if (!group)
-		return;
-	list_for_each_entry_rcu(member, &group->members, node)
+		return 0;
+	list_for_each_entry_rcu(member, &group->members, node) {
 		visit(member->qp, arg);
+		visited++;
+	}
+	return visited;
 }
 
 int tide_attach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid)

@@ -13,9 +13,9 @@
 struct tide_dev;
 struct tide_qp;
 
-void tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
-		     void (*visit)(struct tide_qp *qp, const void *arg),
-		     const void *arg);
+u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
+		    void (*visit)(struct tide_qp *qp, const void *arg),
+		    const void *arg);
 
 int tide_attach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid);
 int tide_detach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid);

@@ -132,6 +132,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @sg: the local memory; or
  * @inline_data: the payload, in the send queue
  * @done: bytes moved so far
+ * @extra: bytes that the members of a multicast group were given
  * @wait: what it waits for, if anything
  * @deadline: and until when, in jiffies; 0 is forever
  * @waiter: its place in line for a shared receive
@@ -162,6 +163,7 @@ struct tide_requester {
 	struct tide_sg sg;
 	void *inline_data;
 	u32 done;
+	u32 extra;
 	enum tide_wait wait;
 	unsigned long deadline;
 	struct tide_srq_waiter waiter;

@@ -380,6 +380,7 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 	req->begun = false;
 	req->executed = false;
 	req->done = 0;
+	req->extra = 0;
 	forget_losses(req);
 	req->page_error = TIDE_SIDES;
 	req->abandoned = false;
@@ -704,7 +705,7 @@ static bool req_run(struct tide_qp *qp, s64 *budget)
 		if (!req_follow(qp, verdict))
 			return false;
 		if (!req->busy)
-			*budget -= REQUEST_COST;
+			*budget -= REQUEST_COST + req->extra;
 		if (*budget < 0)
 			return true;
 	}
