@@ -361,6 +361,7 @@ struct tide_mr *tide_mr_alloc(const struct tide_mr *like)
 	struct tide_mr *mr = kmemdup(like, sizeof(*like), GFP_KERNEL_ACCOUNT);
 
 	if (mr) {
+		mr->windows = 0;
 		refcount_set(&mr->users, 1);
 		INIT_LIST_HEAD(&mr->of_qp);
 		init_completion(&mr->idle);
@@ -454,7 +455,7 @@ struct ib_mr *tide_reg_user_mr(struct ib_pd *ibpd, u64 start, u64 length,
 	struct tide_mr *mr;
 	int ret;
 
-	if (tide_reg_user_mr_has_dmah())
+	if (!udata || tide_reg_user_mr_has_dmah())
 		return ERR_PTR(-EOPNOTSUPP);
 	ret = get_request(&req, udata);
 	if (ret)
