@@ -135,15 +135,14 @@ static void doors_destroy(struct tide_ucontext *context, bool all)
 			door_destroy(door);
 }
 
-/* The caller's doorbell, made if there was none; those left behind go. */
+/*
+ * The caller's doorbell, made if there was none; those left behind go.  One
+ * that was closed is not used again: what was made by it may be ending still.
+ */
 static struct context_door *door_get(struct tide_ucontext *context)
 {
-	struct context_door *door = door_find(context);
-
-	if (door)
-		return door;
 	doors_destroy(context, false);
-	return door_make(context);
+	return door_find(context) ?: door_make(context);
 }
 
 /* A file and a descriptor for the caller, which are not installed yet. */
