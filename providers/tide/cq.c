@@ -481,21 +481,24 @@ int tide_req_notify_cq(struct ibv_cq *ibcq, int solicited_only)
  * Drops what is ready of a queue pair: the others move up, newest first, to
  * the end.
  */
-static void move_up(struct tide_ring *ring, uint32_t ready, struct tide_qp *qp)
+static void move_up(struct tide_ring *ring, uint32_t ready, struct tide_qp *qp,
+		    bool ignores_overrun)
 {
 	uint32_t kept = ring->index + ready;
-	struct tide_cqe *cqe, *to;
+	struct tide_cqe cqe, *to;
 	uint32_t i;
 
 	for (i = kept; i != ring->index;) {
-		cqe = tide_ring_slot(ring, --i);
-		if (cqe->qpn == qp->vqp.qp.qp_num) {
-			if (cqe->opcode & IBV_WC_RECV)
-				free_recv(qp, cqe);
+		memcpy(&cqe, tide_ring_slot(ring, --i), sizeof(cqe));
+		if (ignores_overrun && tide_ring_overtaken(ring))
+			return;
+		if (cqe.qpn == qp->vqp.qp.qp_num) {
+			if (cqe.opcode & IBV_WC_RECV)
+				free_recv(qp, &cqe);
 			continue;
 		}
 		to = tide_ring_slot(ring, --kept);
-		*to = *cqe;
+		*to = cqe;
 	}
 	ring->index = kept;
 }
@@ -515,7 +518,7 @@ static void move_up_unless_overtaken(struct tide_ring *ring,
 		ready = ring->count;
 	}
 	first = ring->index;
-	move_up(ring, ready, qp);
+	move_up(ring, ready, qp, true);
 	kept = ring->index;
 
 	ring->index = first;
@@ -540,7 +543,7 @@ void tide_cq_forget_qp(struct tide_cq *cq, struct tide_qp *qp)
 	if (cq->ignores_overrun)
 		move_up_unless_overtaken(ring, qp);
 	else if (ready <= ring->count)
-		move_up(ring, ready, qp);
+		move_up(ring, ready, qp, false);
 	tide_ring_take(ring);
 	tide_unlock(&cq->lock);
 }

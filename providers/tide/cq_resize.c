@@ -23,9 +23,11 @@ static int command(struct tide_cq *cq, int cqe, enum tide_resize_cq_step step,
 
 /*
  * The kernel writes to the old ring no more, and to the new one from producer
- * on.  What has been overrun in the old one is not copied.
+ * on.  What has been overrun in the old one is not copied, and what may be in
+ * the new one while it is copied, is lost.
  */
-static void copy_unpolled(struct tide_ring *from, struct tide_ring *to)
+static void copy_unpolled(struct tide_ring *from, struct tide_ring *to,
+			  bool ignores_overrun)
 {
 	uint32_t ready = tide_ring_ready(from);
 	uint32_t end = from->index + ready;
@@ -39,6 +41,8 @@ static void copy_unpolled(struct tide_ring *from, struct tide_ring *to)
 		memcpy(tide_ring_slot(to, end - ready),
 		       tide_ring_slot(from, end - ready),
 		       sizeof(struct tide_cqe));
+	if (ignores_overrun && tide_ring_overtaken(to))
+		tide_ring_drop_all(to);
 	tide_ring_take(to);
 }
 
@@ -55,7 +59,7 @@ static int switch_ring(struct tide_cq *cq, int cqe, struct tide_ring *ring)
 	tide_lock(&cq->arm_lock);
 	err = command(cq, cqe, TIDE_RESIZE_CQ_SWITCH, NULL);
 	if (!err) {
-		copy_unpolled(&cq->ring, ring);
+		copy_unpolled(&cq->ring, ring, cq->ignores_overrun);
 		old = cq->ring;
 		cq->ring = *ring;
 	}
