@@ -388,12 +388,25 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	return dev;
 }
 
+/* It may have been renamed before events could find the device. */
+static void catch_up_with_name(struct net_device *ndev)
+{
+	struct tide_dev *dev = tide_device_find(ndev);
+
+	if (!dev)
+		return;
+	rtnl_lock();
+	tide_parent_renamed(dev);
+	rtnl_unlock();
+	ib_device_put(&dev->ibdev);
+}
+
 /**
  * tide_device_add - make a device
  * @name: its name, with %d for a number
  * @ndev: the netdev it is on
  *
- * Context: process, under rtnl or with another hold on @ndev.
+ * Context: process, with a hold on @ndev, but not under rtnl.
  *
  * Return: 0; -EEXIST when the netdev has one; another negative errno.
  */
@@ -413,6 +426,8 @@ int tide_device_add(const char *name, struct net_device *ndev)
 		ret = ib_register_device(&dev->ibdev, name, NULL);
 	if (ret)
 		ib_dealloc_device(&dev->ibdev);
+	else
+		catch_up_with_name(ndev);
 	return ret;
 }
 

@@ -74,6 +74,8 @@ void tide_parent_renamed(struct tide_dev *dev)
 {
 	const char *name = dev->ndev->name;
 
+	if (!strcmp(name, dev->net_name))
+		return;
 	/* Without the link programs do worse than they could, no more. */
 	sysfs_remove_link(dev->net, dev->net_name);
 	if (!sysfs_create_link(dev->net, &dev->ndev->dev.kobj, name))
