@@ -7,13 +7,17 @@
 
 #include "region.h"
 
-/* A counter of the port's, or -1. */
+/*
+ * A counter of the port's, or -1.  The core has them summed up again only when
+ * the last sums are 10 ms old.
+ */
 static inline long counter(const char *name)
 {
 	char path[160];
 	long value = -1;
 	FILE *file;
 
+	sleep_ms(20);
 	snprintf(path, sizeof(path),
 		 "/sys/class/infiniband/%s/ports/1/hw_counters/%s",
 		 device_name(), name);
