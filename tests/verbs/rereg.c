@@ -722,6 +722,60 @@ static void alone(void)
 	sums();
 }
 
+#define LARGE	(64 * MIB)		/* takes some time to pin */
+
+static struct ibv_mr *windowed;
+
+static void *rereg_large(void *large)
+{
+	return (void *)(long)ibv_rereg_mr(windowed, TRANSLATION, own.pd, large,
+					  LARGE, 0);
+}
+
+static struct ibv_mw *bind_window(struct ibv_mr *mr)
+{
+	struct ibv_mw *mw = ibv_alloc_mw(own.pd, IBV_MW_TYPE_1);
+	struct ibv_mw_bind bind = {
+		.wr_id = 7,
+		.send_flags = IBV_SEND_SIGNALED,
+		.bind_info = { mr, (uintptr_t)mr->addr, mr->length,
+			       IBV_ACCESS_REMOTE_READ },
+	};
+
+	must(mw);
+	errno = ibv_bind_mw(own.qp, mw, &bind);
+	must(!errno);
+	expect_wc(own.scq, 7, IBV_WC_SUCCESS);
+	return mw;
+}
+
+/* The region's last window goes while its new memory is being pinned. */
+static void window_goes(void)
+{
+	uint8_t *mem = map_memory(PAGE), *large;
+	struct ibv_mw *mw;
+	pthread_t thread;
+	void *ret;
+	int i;
+
+	for (i = 0; i < 8; i++) {
+		large = map_memory(LARGE);
+		windowed = reg(own.pd, mem, PAGE, ALL_RIGHTS |
+			       IBV_ACCESS_MW_BIND);
+		mw = bind_window(windowed);
+		must(!pthread_create(&thread, NULL, rereg_large, large));
+		sleep_us(1000 + 1500 * i);
+		errno = ibv_dealloc_mw(mw);
+		must(!errno);
+		pthread_join(thread, &ret);
+		expect_eq((long)ret, 0, "rereg: %s", strerror(errno));
+		expect_eq(ibv_dereg_mr(windowed), 0, "dereg");
+		munmap(large, LARGE);
+	}
+	munmap(mem, PAGE);
+	point("a window that goes meanwhile");
+}
+
 static void run(void)
 {
 	struct leftovers before = count_leftovers();
@@ -729,6 +783,7 @@ static void run(void)
 
 	owner_open(&owner, true);
 	alone();
+	window_goes();
 	owner_close(&owner);
 
 	owner_open(&owner, false);
