@@ -101,6 +101,44 @@ static void visit_end(struct visit *visit)
 	mmput_async(visit->mm);
 }
 
+#ifdef CONFIG_MEMCG
+static bool memcg_has_room(struct mem_cgroup *memcg, unsigned long pages)
+{
+	unsigned long max;
+
+	for (; memcg; memcg = parent_mem_cgroup(memcg)) {
+		max = min(READ_ONCE(memcg->memory.max),
+			  READ_ONCE(memcg->memory.high));
+		if (page_counter_read(&memcg->memory) + pages > max)
+			return false;
+	}
+	return true;
+}
+#else
+static bool memcg_has_room(struct mem_cgroup *memcg, unsigned long pages)
+{
+	return true;
+}
+#endif
+
+/**
+ * tide_odp_has_room - whether a process may have so much more memory
+ * @mirror: of its address space
+ * @len: bytes
+ *
+ * Context: any.
+ *
+ * Return: false when other memory of its control group would have to go for it.
+ */
+bool tide_odp_has_room(const struct tide_mirror *mirror, unsigned long len)
+{
+	struct mem_cgroup *memcg = get_mem_cgroup_from_mm(mirror->mm);
+	bool has = memcg_has_room(memcg, len >> PAGE_SHIFT);
+
+	mem_cgroup_put(memcg);
+	return has;
+}
+
 /*
  * memfd_secret() takes its pages out of the kernel's map: they are not for us,
  * as they are not for get_user_pages().  The page is mapped by its owner.

@@ -71,6 +71,7 @@ int tide_odp_fault(const struct tide_fault *fault, bool make, bool wait);
 int tide_odp_hold(const struct tide_fault *fault, struct tide_hold *hold,
 		  bool wait);
 void tide_odp_release(struct tide_hold *hold);
+bool tide_odp_has_room(const struct tide_mirror *mirror, unsigned long len);
 long tide_odp_bring_in(struct tide_region *region, unsigned long va,
 		       unsigned long len, enum tide_bring_in how, bool write);
 

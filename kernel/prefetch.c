@@ -154,7 +154,9 @@ static int advice_init(struct tide_advice *advice, const struct ib_sge *sge,
  * @fault: the fault
  * @len: bytes of them, as far as there are so many in the region
  *
- * If nothing comes of it, another fault will.
+ * If nothing comes of it, another fault will.  Where the process has all the
+ * memory that it may have, what is in use would have to go for what may be:
+ * nothing is brought in.
  *
  * Context: process, no locks.
  */
@@ -165,7 +167,8 @@ void tide_prefetch_ahead(const struct tide_fault *fault, unsigned long len)
 	struct tide_advice *advice;
 
 	if (va >= tide_region_end(region) ||
-	    !list_empty_careful(&region->advice))
+	    !list_empty_careful(&region->advice) ||
+	    !tide_odp_has_room(region->mirror, len))
 		return;
 	advice = kzalloc(sizeof(*advice), GFP_NOWAIT | __GFP_NOWARN);
 	if (!advice)
