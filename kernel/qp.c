@@ -421,6 +421,7 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	qp = kzalloc(sizeof(*qp), GFP_KERNEL_ACCOUNT);
 	if (!qp)
 		return ERR_PTR(-ENOMEM);
+	qp->type = init->qp_type;
 	ret = make_queues(qp, init);
 	if (ret)
 		goto err_qp;
@@ -434,7 +435,6 @@ static struct tide_qp *qp_alloc(struct ib_qp *ibqp,
 	INIT_LIST_HEAD(&qp->windows);
 	qp->ibqp = ibqp;
 	qp->dev = dev;
-	qp->type = init->qp_type;
 	qp->state = IB_QPS_RESET;
 	set_owner(qp, init, context);
 	qp->net_cookie = dev_net(dev->ndev)->net_cookie;
