@@ -863,5 +863,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 120, test);
+	return tap_main(argc, argv, 280, test);
 }

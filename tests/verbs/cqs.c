@@ -10,7 +10,6 @@
  * Completions of writes tell their length, which is made of wr_id: an entry
  * that is torn shows.
  *
- * Limit: 120
  */
 #include "common.h"
 
@@ -1125,5 +1124,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 110, test);
+	return tap_main(argc, argv, 280, test);
 }

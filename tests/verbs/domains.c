@@ -3,7 +3,6 @@
  * Thread domains and parent domains: their life, every verb that takes a
  * protection domain, and queues without locks.
  *
- * Limit: 120
  */
 #include "common.h"
 
@@ -524,5 +523,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 110, test);
+	return tap_main(argc, argv, 280, test);
 }

@@ -4,6 +4,7 @@
  *
  * What it takes is said at the end, for who compares devices: see
  * tests/scenarios/many.
+ * Limit: 600
  */
 #include "common.h"
 
@@ -245,5 +246,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 300, test);
+	return tap_main(argc, argv, 560, test);
 }

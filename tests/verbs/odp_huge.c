@@ -347,5 +347,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(110, 1800), test);
+	return tap_main(argc, argv, length_of(280, 1800), test);
 }

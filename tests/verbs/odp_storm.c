@@ -3,7 +3,7 @@
  * Storms of invalidations: a thread switches PROT_EXEC on and off as fast as
  * it can, on the very pages under traffic or near them.  How fast the traffic
  * goes on is compared with the traffic of the same moment without a storm.
- * Limit: 240
+ * Limit: 600
  *
  *	requester ── writes, reads ──▶ | leaf with traffic | next leaf |
  *	                                  ▲ mprotect()        ▲ madvise()
@@ -263,5 +263,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(240, 1800), test);
+	return tap_main(argc, argv, length_of(560, 1800), test);
 }

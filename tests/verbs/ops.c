@@ -9,6 +9,7 @@
  *
  * The far side is another context of this process, the near side's own queue
  * pair, or another process.
+ * Limit: 600
  */
 #include "common.h"
 
@@ -1100,5 +1101,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(240, 3600), test);
+	return tap_main(argc, argv, length_of(560, 3600), test);
 }

@@ -334,5 +334,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(120, 600), test);
+	return tap_main(argc, argv, length_of(280, 600), test);
 }

@@ -803,5 +803,5 @@ static void run(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 110, run);
+	return tap_main(argc, argv, 280, run);
 }

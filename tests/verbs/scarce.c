@@ -6,7 +6,7 @@
  *
  * Takes a kernel with fault injection, which Debian's are not.
  *
- * Limit: 300
+ * Limit: 600
  */
 #include "common.h"
 
@@ -222,5 +222,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(300, 600), test);
+	return tap_main(argc, argv, length_of(560, 600), test);
 }

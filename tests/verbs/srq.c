@@ -9,7 +9,7 @@
  *
  * Side a sends, side b receives.
  *
- * Limit: 240
+ * Limit: 600
  */
 #include "uffd.h"
 
@@ -1323,5 +1323,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, length_of(240, 1200), test);
+	return tap_main(argc, argv, length_of(560, 1200), test);
 }

@@ -495,5 +495,5 @@ static void run(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 100, run);
+	return tap_main(argc, argv, 280, run);
 }

@@ -8,7 +8,6 @@
  *		  each with a number     ├──▶ srq[1] ──▶ b.scq
  *	                                 └──▶ another member's (own)
  *
- * Limit: 120
  */
 #include "uffd.h"
 
@@ -1477,5 +1476,5 @@ static void test(void)
 
 int main(int argc, char **argv)
 {
-	return tap_main(argc, argv, 100, test);
+	return tap_main(argc, argv, 280, test);
 }
