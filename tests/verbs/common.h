@@ -31,6 +31,17 @@
  */
 #define SOON_MS		30000
 
+/*
+ * What might take for ever, did not.  Nothing shorter can be told from a guest
+ * that stood still.
+ */
+#define expect_soon(start, what)					\
+	({								\
+		uint64_t took_ = now_ms() - (start);			\
+		expect(took_ < SOON_MS, "%s took %llu ms", what,	\
+		       (unsigned long long)took_);			\
+	})
+
 #define ALL_RIGHTS	(IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_WRITE | \
 			 IBV_ACCESS_REMOTE_READ | IBV_ACCESS_REMOTE_ATOMIC)
 

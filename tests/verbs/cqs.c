@@ -9,7 +9,6 @@
  *
  * Completions of writes tell their length, which is made of wr_id: an entry
  * that is torn shows.
- *
  */
 #include "common.h"
 

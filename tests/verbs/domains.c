@@ -2,7 +2,6 @@
 /*
  * Thread domains and parent domains: their life, every verb that takes a
  * protection domain, and queues without locks.
- *
  */
 #include "common.h"
 

@@ -11,8 +11,7 @@
 #define OUTSTANDING	24
 #define RECV_SIZE	(64 * KIB)
 
-/* The emulated machine's: peers are given up after a fifteenth of a second. */
-#define LEARN_MS	6000
+/* Peers are given up after a fifteenth of a second. */
 #define TIMEOUT		11
 
 enum load { MIXED, SENDS_TO_NOBODY, LONG_READS, CHURN, LOADS };
@@ -148,8 +147,8 @@ static void churn(void)
 	dereg(other);
 }
 
-/* Work until there is an error; its status. */
-static int work(enum load load, struct verdict *verdict)
+/* Work until there is an error; its status.  Mixed work says that it goes on. */
+static int work(int fd, enum load load, struct verdict *verdict)
 {
 	struct ibv_wc wc;
 
@@ -163,7 +162,8 @@ static int work(enum load load, struct verdict *verdict)
 			outstanding--;
 			if (wc.status != IBV_WC_SUCCESS)
 				return wc.status;
-			verdict->completed++;
+			if (!verdict->completed++ && load == MIXED)
+				say_byte(fd);
 		}
 	}
 }
@@ -179,7 +179,7 @@ static void fighter(int fd, void *arg)
 		post_receive();
 	say_byte(fd);
 	hear_byte(fd);
-	verdict.status = work(plan->load, &verdict);
+	verdict.status = work(fd, plan->load, &verdict);
 	verdict.learned_us = now_us();
 	verdict.rest_flushed = rest_is_flushed();
 	say(fd, &verdict, sizeof(verdict));
@@ -205,13 +205,12 @@ static bool is_plausible(int status)
 	       status == IBV_WC_REM_ACCESS_ERR || status == IBV_WC_REM_OP_ERR;
 }
 
-static void expect_verdict(struct child *survivor, uint64_t killed_us,
-			   const struct plan *plan)
+static void expect_verdict(struct child *survivor, uint64_t killed_us)
 {
 	struct verdict verdict;
 
 	if (!expect(try_hear(survivor->fd, &verdict, sizeof(verdict),
-			     LEARN_MS), "the other side learns of nothing")) {
+			     SOON_MS), "the other side learns of nothing")) {
 		tap_show_tasks(survivor->pid);
 		kill_child(survivor);
 		return;
@@ -219,8 +218,6 @@ static void expect_verdict(struct child *survivor, uint64_t killed_us,
 	expect(is_plausible(verdict.status), "the first error is %s",
 	       ibv_wc_status_str(verdict.status));
 	expect(verdict.rest_flushed, "the rest was not flushed in order");
-	expect(plan->load != MIXED || verdict.completed,
-	       "nothing was done before");
 	if (tap_long())
 		diag("learned after %llu us, of %s",
 		     (unsigned long long)(verdict.learned_us - killed_us),
@@ -228,18 +225,15 @@ static void expect_verdict(struct child *survivor, uint64_t killed_us,
 	expect_child(survivor, "the survivor");
 }
 
-/* Killed in the middle of things, it is gone within a second. */
+/* Killed in the middle of things, it waits for nobody. */
 static void expect_killed(struct child *victim)
 {
-	uint64_t start = now_ms();
 	int status;
 
 	kill(victim->pid, SIGKILL);
-	if (!expect(wait_child(victim->pid, LEARN_MS, &status),
+	if (!expect(wait_child(victim->pid, SOON_MS, &status),
 		    "the victim does not go"))
 		tap_show_tasks(victim->pid);
-	expect(now_ms() - start < 3000, "the victim took %llu ms to go",
-	       (unsigned long long)(now_ms() - start));
 	close(victim->fd);
 }
 
@@ -254,13 +248,15 @@ static void round_of(struct plan *plan, int victim, bool both)
 		child[i] = spawn(fighter, plan);
 	relay(child, message, sizeof(struct hello));
 	relay(child, message, 1);
+	for (i = 0; i < 2 && plan->load == MIXED; i++)
+		hear_byte(child[i].fd);
 	sleep_us(20000 + random_below(60000));
 	killed_us = now_us();
 	expect_killed(&child[victim]);
 	if (both)
 		expect_killed(&child[!victim]);
 	else
-		expect_verdict(&child[!victim], killed_us, plan);
+		expect_verdict(&child[!victim], killed_us);
 }
 
 /* What is all children's: it belongs to whoever is left. */

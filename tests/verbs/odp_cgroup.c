@@ -15,9 +15,6 @@
 #define LIMIT		"12M"
 #define SIZE		(24 * MIB)
 
-/* From the owner's death until its peer knows. */
-#define LEARN_MS	6000
-
 /* Two that have nothing to do with it */
 
 static struct side other[2];
@@ -182,7 +179,7 @@ static void expect_killed(const struct region *region)
 	while (!died && now_ms() < end)
 		sleep_ms(1);
 	expect(died, "the owner is not killed");
-	expect(learned < died + LEARN_MS, "its peer knows after %lld ms",
+	expect(learned < died + SOON_MS, "its peer knows after %lld ms",
 	       (long long)(learned - died));
 }
 
