@@ -105,13 +105,13 @@ listens() { # listens PORT PID
 # Both ends of a tool of perftest's or of rdma-core's examples, on one device. Each may take $pair_limit seconds. What
 # they say is printed, and is in $tmp/server and $tmp/client.
 port=18515
-pair_limit=40
+pair_limit=150
 pair() {
 	local server status_of_server=0 status_of_client=0
 	((port++))
 	timeout -k 2 "$pair_limit" "$@" -d "$device" -p "$port" >"$tmp/server" 2>&1 </dev/null &
 	server=$!
-	wait_until 10 listens "$port" "$server"
+	wait_until 60 listens "$port" "$server"
 	timeout -k 2 "$pair_limit" "$@" -d "$device" -p "$port" "$address" >"$tmp/client" 2>&1 </dev/null ||
 		status_of_client=$?
 	wait "$server" || status_of_server=$?
