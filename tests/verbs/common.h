@@ -527,6 +527,35 @@ static inline void post_recv(struct ibv_qp *qp, uint64_t wr_id,
 	must(!errno);
 }
 
+static inline void read_command(const char *command, char *out, size_t size)
+{
+	FILE *pipe = popen(command, "r");
+	size_t n = 0;
+
+	must(pipe);
+	while (n < size - 1) {
+		size_t got = fread(out + n, 1, size - 1 - n, pipe);
+
+		if (!got)
+			break;
+		n += got;
+	}
+	out[n] = 0;
+	pclose(pipe);
+}
+
+/* What the kernel's threads are doing for us. */
+static inline void show_workers(void)
+{
+	char text[2000];
+
+	read_command("for t in $(pgrep kworker); do "
+		     "grep -q tide /proc/$t/stack 2>/dev/null && "
+		     "cat /proc/$t/comm /proc/$t/stack; done", text,
+		     sizeof(text));
+	tap_show_text("worker", text);
+}
+
 /* Completions and events, waited for no longer than @ms */
 
 static inline bool wait_wc(struct ibv_cq *cq, struct ibv_wc *wc,
@@ -564,8 +593,10 @@ static inline bool expect_wc_at(const char *file, int line, struct ibv_cq *cq,
 		wc = &mine;
 	if (!tap_expect(wait_wc(cq, wc, SOON_MS), file, line,
 			"no completion, which should have been %llu: %s",
-			(unsigned long long)wr_id, ibv_wc_status_str(status)))
+			(unsigned long long)wr_id, ibv_wc_status_str(status))) {
+		show_workers();
 		return false;
+	}
 	return tap_expect(wc->wr_id == wr_id && wc->status == status, file,
 			  line, "completion of %llu is %s, not of %llu %s",
 			  (unsigned long long)wc->wr_id,
@@ -609,6 +640,40 @@ static inline bool wait_state(struct ibv_qp *qp, enum ibv_qp_state state,
 			return false;
 		sched_yield();
 	}
+	return true;
+}
+
+/*
+ * A counter of the port's, or -1.  The core has them summed up again only when
+ * the last sums are 10 ms old.
+ */
+static inline long counter(const char *name)
+{
+	char path[160];
+	long value = -1;
+	FILE *file;
+
+	sleep_ms(20);
+	snprintf(path, sizeof(path),
+		 "/sys/class/infiniband/%s/ports/1/hw_counters/%s",
+		 device_name(), name);
+	file = fopen(path, "r");
+	if (!file)
+		return -1;
+	if (fscanf(file, "%ld", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+/* Until so much has been counted, which it will be soon. */
+static inline bool wait_counter(const char *name, long value)
+{
+	uint64_t end = now_ms() + SOON_MS;
+
+	while (counter(name) < value)
+		if (now_ms() > end)
+			return false;
 	return true;
 }
 
@@ -704,23 +769,6 @@ static inline void kill_child(struct child *child)
 }
 
 /* What is left behind: resources, and references to the module */
-
-static inline void read_command(const char *command, char *out, size_t size)
-{
-	FILE *pipe = popen(command, "r");
-	size_t n = 0;
-
-	must(pipe);
-	while (n < size - 1) {
-		size_t got = fread(out + n, 1, size - 1 - n, pipe);
-
-		if (!got)
-			break;
-		n += got;
-	}
-	out[n] = 0;
-	pclose(pipe);
-}
 
 struct leftovers {
 	char resources[200];

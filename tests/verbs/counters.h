@@ -7,29 +7,6 @@
 
 #include "region.h"
 
-/*
- * A counter of the port's, or -1.  The core has them summed up again only when
- * the last sums are 10 ms old.
- */
-static inline long counter(const char *name)
-{
-	char path[160];
-	long value = -1;
-	FILE *file;
-
-	sleep_ms(20);
-	snprintf(path, sizeof(path),
-		 "/sys/class/infiniband/%s/ports/1/hw_counters/%s",
-		 device_name(), name);
-	file = fopen(path, "r");
-	if (!file)
-		return -1;
-	if (fscanf(file, "%ld", &value) != 1)
-		value = -1;
-	fclose(file);
-	return value;
-}
-
 /* A counter of a region's, as rdma tells it, or -1. */
 static inline long region_counter(const struct region *region,
 				  const char *name)

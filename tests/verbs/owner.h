@@ -325,8 +325,13 @@ static inline int end_access(unsigned int ms)
 static inline int do_access(enum ibv_wr_opcode opcode, enum kind kind,
 			    uint64_t addr, uint32_t rkey, uint32_t len)
 {
+	int status;
+
 	start_access(opcode, kind, addr, rkey, len);
-	return end_access(SOON_MS);
+	status = end_access(SOON_MS);
+	if (status < 0)
+		show_workers();
+	return status;
 }
 
 #define expect_access(status, opcode, kind, addr, rkey, len)		\

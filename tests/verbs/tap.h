@@ -201,6 +201,15 @@ static inline void tap_show_file(const char *what, const char *path)
 	fclose(file);
 }
 
+static inline void tap_show_text(const char *what, char *text)
+{
+	char *line;
+
+	while ((line = strsep(&text, "\n")))
+		if (*line)
+			diag("%s: %s", what, line);
+}
+
 static inline void tap_show_tasks(pid_t pid)
 {
 	char path[64], file[384];

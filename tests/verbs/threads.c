@@ -261,6 +261,16 @@ static void *poll_freely(void *arg)
 	return NULL;
 }
 
+static bool all_polled(void)
+{
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(polled); i++)
+		if (!__atomic_load_n(&polled[i], __ATOMIC_RELAXED))
+			return false;
+	return true;
+}
+
 static void concurrent_polls(void)
 {
 	struct ibv_send_wr wr = { .opcode = IBV_WR_RDMA_WRITE,
@@ -278,8 +288,8 @@ static void concurrent_polls(void)
 		while (try_send(qa[n % QPS], &wr))
 			sched_yield();
 	}
-	for (i = 0; i < SOON_MS / 5 && !__atomic_load_n(&polled[n - 1],
-						       __ATOMIC_RELAXED); i++)
+	/* The queue pairs' last ones may come in any order. */
+	for (i = 0; i < SOON_MS / 5 && !all_polled(); i++)
 		sleep_ms(5);
 	sleep_ms(50);
 	stop = true;
@@ -420,11 +430,13 @@ static int find_door(void)
 
 static void destroyed_in_use(void)
 {
+	uint64_t end = now_ms() + SOON_MS;
 	pthread_t threads[2];
 	int round, i, first;
 
 	stop = false;
-	for (round = 0; round < length_of(10, 200); round++) {
+	for (round = 0; round < length_of(10, 200) ||
+	     (rings <= 1000 && now_ms() < end); round++) {
 		side_open(&a, 64);
 		/* The number stays a doorbell's, or nobody's. */
 		first = fcntl(find_door(), F_DUPFD_CLOEXEC, 200);

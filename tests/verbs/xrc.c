@@ -836,11 +836,14 @@ static void expect_waiting(void)
 
 static void line(void)
 {
+	long before = counter("rnr_waits");
 	int i, came[PAIRS] = {};
 	struct ibv_wc wc;
 
-	for (i = 0; i < PAIRS; i++)
+	for (i = 0; i < PAIRS; i++) {
 		send_message(i, srqn[0], 10 + i);
+		expect(wait_counter("rnr_waits", before + i + 1), "pair %d", i);
+	}
 	expect_waiting();
 	/* One who waits for one queue has no use for another's. */
 	post_slot(1, 1);
