@@ -19,9 +19,6 @@
 #define SHARED		1		/* the one whose receives are shared */
 #define DEPTH		64
 
-/* No call into the kernel may take so long, whatever is in the rings. */
-#define CALL_MS		2500
-
 /* What the victim tells of itself: an attacker may well guess it. */
 struct prey {
 	uint32_t qpn[2];
@@ -504,6 +501,11 @@ static void use(int i)
 	}
 }
 
+static bool much_was_done(void)
+{
+	return calls > 100 && scribbles > 1000 && connects > failures;
+}
+
 static void attack_rings(int fd, void *arg)
 {
 	uint64_t end = now_ms() + length_of(4000, 60000);
@@ -513,7 +515,8 @@ static void attack_rings(int fd, void *arg)
 	attacker_open();
 	must(!pthread_create(&threads[0], NULL, scribbler, NULL));
 	must(!pthread_create(&threads[1], NULL, ringer, NULL));
-	while (now_ms() < end) {
+	while (now_ms() < end ||
+	       (!much_was_done() && now_ms() < end + SOON_MS)) {
 		int i = random_below(PAIRS);
 
 		use(i);
@@ -529,9 +532,9 @@ static void attack_rings(int fd, void *arg)
 	stop = true;
 	pthread_join(threads[0], NULL);
 	pthread_join(threads[1], NULL);
-	expect(calls > 100 && scribbles > 1000 && connects > failures,
-	       "little was done: %u connected, %u not", connects, failures);
-	expect(longest_call_ms < CALL_MS, "a doorbell took %llu ms",
+	expect(much_was_done(), "little was done: %u connected, %u not",
+	       connects, failures);
+	expect(longest_call_ms < SOON_MS, "a doorbell took %llu ms",
 	       (unsigned long long)longest_call_ms);
 	attacker_close();
 	say_byte(fd);
@@ -539,8 +542,10 @@ static void attack_rings(int fd, void *arg)
 
 /*
  * A ring that always has more: while the kernel empties it, somebody fills
- * it.  The kernel has to stop some time.
+ * it.  The kernel has to stop some time, again and again.
  */
+static volatile unsigned int rung[2];
+
 static void *treadmill(void *arg)
 {
 	unsigned int i;
@@ -566,8 +571,10 @@ static void *treadmill_ringer(void *arg)
 	unsigned long which = (uintptr_t)arg & 2 ? TIDE_DOORBELL_RECV :
 						   TIDE_DOORBELL_SEND;
 
-	while (!stop)
+	while (!stop) {
 		ring_door(doors[i], which, qps[0][i]->qp_num);
+		rung[i]++;
+	}
 	return NULL;
 }
 
@@ -592,6 +599,7 @@ static void sort_rings(void)
 
 static void attack_treadmill(int fd, void *arg)
 {
+	uint64_t end = now_ms() + length_of(3000, 20000);
 	pthread_t threads[3];
 	uintptr_t i;
 
@@ -604,12 +612,14 @@ static void attack_treadmill(int fd, void *arg)
 	for (i = 0; i < 2; i++)
 		must(!pthread_create(&threads[1 + i], NULL, treadmill_ringer,
 				     (void *)(i * 3)));
-	sleep_ms(length_of(3000, 20000));
+	while (now_ms() < end || ((rung[0] < 100 || rung[1] < 100) &&
+				  now_ms() < end + SOON_MS))
+		sleep_ms(10);
+	expect(rung[0] >= 100 && rung[1] >= 100,
+	       "only %u and %u doorbells have returned", rung[0], rung[1]);
 	stop = true;
 	for (i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	expect(longest_call_ms < CALL_MS / 2, "a doorbell took %llu ms",
-	       (unsigned long long)longest_call_ms);
 	attacker_close();
 	say_byte(fd);
 }
@@ -1127,15 +1137,18 @@ static void attack_fork(int fd, void *arg)
 
 static void attack(const char *what, void (*how)(int fd, void *arg))
 {
-	uint64_t before = victim_progress();
+	uint64_t before = victim_progress(), end;
 	struct child attacker = spawn(how, NULL);
 	char byte;
 
-	if (!expect(try_hear(attacker.fd, &byte, 1, length_of(30, 120) * 1000),
+	if (!expect(try_hear(attacker.fd, &byte, 1, length_of(3, 8) * SOON_MS),
 		    "the attacker has not come to its end"))
 		tap_show_tasks(attacker.pid);
 	expect_child(&attacker, "the attacker");
-	expect(victim_progress() > before + 5, "the victim did not get on");
+	end = now_ms() + SOON_MS;
+	while (victim_progress() <= before + 5)
+		if (!expect(now_ms() < end, "the victim did not get on"))
+			break;
 	point("%s", what);
 }
 

@@ -111,7 +111,7 @@ static inline void *nag_run(void *arg)
 	random_seed(getpid() + (nag - nags) * 7919);
 	while (!__atomic_load_n(&nag->stop, __ATOMIC_ACQUIRE)) {
 		nag->step(nag->arg);
-		nag->rounds++;
+		__atomic_add_fetch(&nag->rounds, 1, __ATOMIC_RELAXED);
 	}
 	return NULL;
 }
@@ -129,6 +129,12 @@ static inline long own_nag(const long *arg)
 	memcpy(nags[i].arg, arg + 1, (OWNER_ARGS - 1) * sizeof(*arg));
 	must(!pthread_create(&nags[i].thread, NULL, nag_run, &nags[i]));
 	return i;
+}
+
+/* How often it was done, until now. */
+static inline long own_nag_rounds(const long *arg)
+{
+	return __atomic_load_n(&nags[arg[0]].rounds, __ATOMIC_RELAXED);
 }
 
 static inline long own_nag_stop(const long *arg)

@@ -30,6 +30,18 @@ static struct region fresh(void)
 	return region;
 }
 
+/* What is brought in ahead comes from another thread. */
+static void settle(const struct region *region)
+{
+	uint64_t end = now_ms() + SOON_MS;
+	long before;
+
+	do {
+		before = pages_there(region);
+		usleep(SETTLE_US);
+	} while (pages_there(region) != before && now_ms() < end);
+}
+
 static void go_through(const struct region *region, size_t size)
 {
 	size_t at;
@@ -55,7 +67,7 @@ static void sequence(void)
 	faults = counter("odp_faults") - faults;
 	expect(faults < 30, "%ld faults for %ld messages", faults,
 	       (long)(USED / MESSAGE));
-	usleep(SETTLE_US);
+	settle(&region);
 	expect(pages_there(&region) <= (long)(2 * USED / PAGE),
 	       "%ld pages are there, %ld were accessed", pages_there(&region),
 	       (long)(USED / PAGE));
@@ -77,7 +89,7 @@ static void end_of_region(void)
 	region = region_reg(addr, used, ODP);
 	owner_connect(&owner);
 	go_through(&region, used);
-	usleep(SETTLE_US);
+	settle(&region);
 	expect_eq(pages_there(&region), used / PAGE, "pages");
 	expect_all(&region, used);
 	region_drop(&region);
@@ -97,7 +109,7 @@ static void sparse(bool backwards, bool after)
 		/* Until that is forgotten. */
 		for (i = 0; i < 6; i++)
 			write_pattern(&region, 60 * MIB - i * 130 * PAGE, 8, i);
-		usleep(SETTLE_US);
+		settle(&region);
 	}
 	before = pages_there(&region);
 	for (i = 0; i < SPARSE; i++) {
@@ -105,7 +117,7 @@ static void sparse(bool backwards, bool after)
 		write_pattern(&region, at + 100, 8, i);
 		n++;
 	}
-	usleep(SETTLE_US);
+	settle(&region);
 	expect_eq(pages_there(&region) - before, n, "pages");
 	region_drop(&region);
 	point("sparse access, %s%s, %s", backwards ? "backwards" : "forwards",

@@ -344,7 +344,8 @@ static void traffic(uint64_t end)
 {
 	bool good = true;
 
-	while (good && now_ms() < end) {
+	while (good && (now_ms() < end ||
+			(!rounds && now_ms() < end + SOON_MS))) {
 		switch (random_below(4)) {
 		case 0:
 		case 1:

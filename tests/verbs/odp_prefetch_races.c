@@ -150,6 +150,16 @@ static long own_map_again(const long *arg)
 	return 0;
 }
 
+static bool all_happened(const long *nag)
+{
+	int i;
+
+	for (i = 0; i < 3; i++)
+		if (ask(&owner, own_nag_rounds, nag[i]) <= 3)
+			return false;
+	return true;
+}
+
 static void goes(bool by_exit)
 {
 	uint64_t end;
@@ -165,7 +175,8 @@ static void goes(bool by_exit)
 	nag[1] = ask(&owner, own_nag, (long)own_advise_all, region.addr);
 	nag[2] = ask(&owner, own_nag, (long)own_map_again, region.addr);
 	end = now_ms() + length_of(700, 20000);
-	while (now_ms() < end) {
+	while (now_ms() < end || (!all_happened(nag) &&
+				  now_ms() < end + SOON_MS)) {
 		struct region next = region_reg(region.addr, SIZE, ODP);
 
 		news->key = next.rkey;

@@ -113,7 +113,9 @@ static void churn(void)
 	long nag = ask(&owner, own_nag, (long)own_churn, region.addr, false);
 	int i;
 
-	while (now_ms() < end)
+	while (now_ms() < end ||
+	       (ask(&owner, own_nag_rounds, nag) <= 20 &&
+		now_ms() < end + SOON_MS))
 		if (!expect_eq(write_slot(&region, region.rkey,
 					  random_below(SLOTS), seed++), 0,
 			       "while regions come and go"))

@@ -434,7 +434,8 @@ static inline bool traffic_run(struct traffic *t, unsigned int ms)
 	bool good = true;
 
 	while (good && (now_ms() - start < ms ||
-			(!traffic_suffices(t) && now_ms() - start < ms + SOON_MS)))
+			(!traffic_suffices(t) &&
+			 now_ms() - start < ms + 2 * SOON_MS)))
 		good = traffic_step(t);
 	return good && expect(traffic_suffices(t),
 			      "too few: %lu batches, %lu pages, rounds %lu %lu %lu %lu",
