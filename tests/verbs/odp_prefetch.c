@@ -4,6 +4,7 @@
  */
 #include "counters.h"
 #include "prefetch.h"
+#include "storage.h"
 
 #define SIZE		(5 * MIB)
 #define AT		(MIB + 77)
@@ -395,6 +396,7 @@ static void test(void)
 	struct leftovers before = count_leftovers();
 	size_t i;
 
+	leave_pages_alone();
 	news_open();
 	several = mmap(NULL, PAGE, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	must(several != MAP_FAILED);
@@ -415,6 +417,7 @@ static void test(void)
 	owner_close(&owner);
 	expect_no_leftovers(&before);
 	point("nothing is left behind");
+	restore_settings();
 }
 
 int main(int argc, char **argv)

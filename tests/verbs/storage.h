@@ -147,6 +147,17 @@ static inline void restore_settings(void)
 	num_settings = 0;
 }
 
+/*
+ * Who counts faults wants the kernel to exchange no pages meanwhile, by itself,
+ * for huge ones or to have free memory in one piece.
+ */
+static inline void leave_pages_alone(void)
+{
+	change_setting("/sys/kernel/mm/transparent_hugepage/khugepaged/"
+		       "scan_sleep_millisecs", "100000000");
+	change_setting("/proc/sys/vm/compaction_proactiveness", "0");
+}
+
 /* A counter of /proc/vmstat. */
 static inline long vmstat(const char *name)
 {
