@@ -561,14 +561,14 @@ static inline void show_workers(void)
 static inline bool wait_wc(struct ibv_cq *cq, struct ibv_wc *wc,
 			   unsigned int ms)
 {
-	uint64_t end = now_ms() + ms;
+	struct patience patience = patience_of(ms);
 	int n;
 
 	for (;;) {
 		n = ibv_poll_cq(cq, 1, wc);
 		if (n == 1)
 			return true;
-		if (n < 0 || now_ms() > end)
+		if (n < 0 || !is_patient(&patience))
 			return false;
 		sched_yield();
 	}
@@ -611,8 +611,14 @@ static inline bool expect_wc_at(const char *file, int line, struct ibv_cq *cq,
 static inline bool wait_readable(int fd, unsigned int ms)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	struct patience patience = patience_of(ms);
+	int n;
 
-	return poll(&pfd, 1, ms) == 1;
+	do {
+		n = poll(&pfd, 1, patience.left < PATIENCE_STEP_MS / 2 ?
+			 patience.left : PATIENCE_STEP_MS / 2);
+	} while (!n && is_patient(&patience));
+	return n == 1;
 }
 
 /* The next asynchronous event of a context, or -1. */
@@ -633,10 +639,10 @@ static inline int wait_event(struct ibv_context *ctx, void **element,
 static inline bool wait_state(struct ibv_qp *qp, enum ibv_qp_state state,
 			      unsigned int ms)
 {
-	uint64_t end = now_ms() + ms;
+	struct patience patience = patience_of(ms);
 
 	while (qp_state(qp) != state) {
-		if (now_ms() > end)
+		if (!is_patient(&patience))
 			return false;
 		sched_yield();
 	}

@@ -66,6 +66,36 @@ static inline void sleep_ms(uint64_t ms)
 	sleep_us(ms * 1000);
 }
 
+/*
+ * Patience: so many milliseconds in which the waiting thread was there to look.
+ * A machine that stands still for a minute does so for whom it waits for, too.
+ */
+#define PATIENCE_STEP_MS	50
+
+struct patience {
+	uint64_t last;
+	uint64_t left;
+};
+
+static inline struct patience patience_of(unsigned int ms)
+{
+	return (struct patience) { now_ms(), ms };
+}
+
+/* Whether to look once more. */
+static inline bool is_patient(struct patience *patience)
+{
+	uint64_t now = now_ms(), took = now - patience->last;
+
+	patience->last = now;
+	if (took > PATIENCE_STEP_MS)
+		took = PATIENCE_STEP_MS;
+	if (took > patience->left || !patience->left)
+		return false;
+	patience->left -= took;
+	return true;
+}
+
 /* One write for one line: processes and threads do not mix. */
 static inline void tap_line(const char *prefix, const char *format, va_list ap)
 {
@@ -251,14 +281,14 @@ static inline void tap_show_group(pid_t group)
 /* Wait for a child; false when it takes longer. */
 static inline bool wait_child(pid_t pid, unsigned int ms, int *status)
 {
-	uint64_t end = now_ms() + ms;
+	struct patience patience = patience_of(ms);
 
 	for (;;) {
 		pid_t ret = waitpid(pid, status, WNOHANG);
 
 		if (ret == pid)
 			return true;
-		if (ret < 0 || now_ms() > end)
+		if (ret < 0 || !is_patient(&patience))
 			return false;
 		sleep_ms(2);
 	}
