@@ -11,6 +11,9 @@
 #   diag TEXT...                    a comment
 #   plan                            the end: without it the scenario has failed
 #   is_long                         whether to run the long form
+#   is_turn                         whether it is this kernel's turn to run one of many lines, each of which three kernels
+#                                   take in turns; always in the long form
+#   $which_kernel                   of the three; with sid's programs it is not the same that runs with others
 #   has_ended PID                   a process has, be it a zombie yet or not
 #   pair TOOL [OPTION...]           run a server of TOOL and its client: see there
 #   $device $address $gid           the device to test, its address, the index of the GID of that
@@ -91,6 +94,20 @@ skip() {
 diag() { printf '# %s\n' "$*"; }
 
 is_long() { [ -n "${TIDE_LONG-}" ] && [ "${TIDE_LONG-}" != 0 ]; }
+
+# Debian 12, 13, and what is newer; sid's glibc is newer than theirs.
+case $(uname -r) in
+6.1.*) which_kernel=0 ;;
+6.12.*) which_kernel=1 ;;
+*) which_kernel=2 ;;
+esac
+! grep -q sid /etc/debian_version || which_kernel=0
+turns=0
+
+is_turn() {
+	((++turns))
+	is_long || [ $(((turns + turns / 3 + which_kernel) % 3)) = 0 ]
+}
 
 listening() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 
