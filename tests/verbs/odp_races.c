@@ -452,7 +452,7 @@ static long own_exit(const long *arg)
 static long own_exec(const long *arg)
 {
 	a_while();
-	execlp("sleep", "sleep", "1", NULL);
+	execlp("sleep", "sleep", "0.1", NULL);
 	return arg[0];
 }
 
