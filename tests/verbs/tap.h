@@ -70,7 +70,7 @@ static inline void sleep_ms(uint64_t ms)
  * Patience: so many milliseconds in which the waiting thread was there to look.
  * A machine that stands still for a minute does so for whom it waits for, too.
  */
-#define PATIENCE_STEP_MS	50
+#define PATIENCE_STEP_MS	250
 
 struct patience {
 	uint64_t last;
