@@ -1175,9 +1175,12 @@ static void flows_with(int slots)
 		best = least > best ? least : best;
 		close_pairs();
 	} while (slots < QPS && best < messages / 4 && ++tries < 8);
-	if (slots < QPS)
+	if (slots < QPS) {
+		diag("%u of %u messages, %d tries before", best, messages,
+		     tries);
 		expect(best >= messages / 4, "%u messages of one sender had "
 		       "arrived when all %u of another had", best, messages);
+	}
 	point("traffic with %d receives, %s", slots, kind_name[kind]);
 }
 
