@@ -12,7 +12,7 @@
 #include "ring.h"
 
 #define TIDE_MAX_CQ		32768
-#define TIDE_MAX_CQE		(1 << 20)
+#define TIDE_MAX_CQE		((1 << 22) - 1)
 #define TIDE_MAX_CQ_COUNT	U16_MAX
 #define TIDE_MAX_CQ_PERIOD	U16_MAX
 

@@ -34,10 +34,11 @@ struct tide_mapped *tide_mapped_alloc(size_t size)
 	mapped->size = PAGE_ALIGN(size);
 	/*
 	 * vmalloc_user() would leave it unaccounted; and who may not have so
-	 * much is told, not the kernel log.
+	 * much is told, not the kernel log, and nobody is killed for it.
 	 */
 	mapped->vaddr = __vmalloc(mapped->size, GFP_KERNEL_ACCOUNT |
-				  __GFP_ZERO | __GFP_NOWARN);
+				  __GFP_ZERO | __GFP_NOWARN |
+				  __GFP_RETRY_MAYFAIL);
 	if (!mapped->vaddr) {
 		kfree(mapped);
 		return NULL;

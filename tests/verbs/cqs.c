@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
  * Completion queues beyond the ordinary: extended ones, timestamps, those that
- * ignore overruns, moderated events, resizing.
+ * ignore overruns, moderated events, resizing, long ones.
  *
  *	a ── sends, writes, reads ──▶ b
  *	│
@@ -10,6 +10,7 @@
  * Completions of writes tell their length, which is made of wr_id: an entry
  * that is torn shows.
  */
+#include "cgroup.h"
 #include "common.h"
 
 #include <rdma/ib_user_verbs.h>
@@ -281,6 +282,62 @@ static void vectors(void)
 	expect(!ibv_create_cq(a.ctx, 1, NULL, a.channel, i) && errno == EINVAL,
 	       "a vector too many: %s", strerror(errno));
 	point("completion vectors");
+}
+
+/* Of great length */
+
+static void longest(void)
+{
+	struct ibv_device_attr device;
+	struct ibv_cq *cq;
+
+	must(!ibv_query_device(a.ctx, &device));
+	expect_eq(device.max_cqe, 4194303, "entries");
+	cq = plain(connect_with(device.max_cqe, 0, 0));
+	expect(cq->cqe >= device.max_cqe, "%d entries", cq->cqe);
+	do_write(1);
+	do_write(2);
+	expect_writes(cq, 1, 3);
+	drop_cq(cq);
+	point("the longest queue");
+}
+
+/* With less memory than the longest queue takes; says what that came to. */
+static void with_little(int fd, void *arg __attribute__((unused)))
+{
+	struct ibv_device_attr device;
+	struct ibv_context *ctx;
+	struct ibv_cq *cq;
+	int error = 0;
+
+	must(cgroup_enter(getpid()));
+	ctx = device_open();
+	must(!ibv_query_device(ctx, &device));
+	cq = ibv_create_cq(ctx, device.max_cqe, NULL, NULL, 0);
+	if (!cq)
+		error = errno;
+	must(!cq || !ibv_destroy_cq(cq));
+	cq = ibv_create_cq(ctx, 65536, NULL, NULL, 0);
+	must(cq && !ibv_destroy_cq(cq) && !ibv_close_device(ctx));
+	say(fd, &error, sizeof(error));
+}
+
+static void too_long_for_memory(void)
+{
+	struct child child;
+	int error = 0;
+
+	if (!cgroup_make("64M", "0")) {
+		skip("memory cannot be limited here");
+	} else {
+		child = spawn(with_little, NULL);
+		hear(child.fd, &error, sizeof(error));
+		expect_eq(error, ENOMEM, "the longest queue");
+		expect_child(&child, "who has little memory");
+		expect_eq(cgroup_event("oom_kill"), 0, "killed for it");
+		cgroup_remove();
+	}
+	point("more than there is memory for");
 }
 
 /* Extended polling */
@@ -1126,6 +1183,8 @@ static void test(void)
 	capabilities();
 	bad_attributes();
 	vectors();
+	longest();
+	too_long_for_memory();
 	fields(0, "usual");
 	fields(IBV_CREATE_CQ_ATTR_SINGLE_THREADED, "single-threaded");
 	fields(IBV_CREATE_CQ_ATTR_IGNORE_OVERRUN, "ignoring overruns");
