@@ -11,3 +11,6 @@ guest_packages=(
 	kmod procps util-linux e2fsprogs strace fio stress-ng jq)
 # shellcheck disable=SC2034
 compiler_packages=(libibverbs-dev librdmacm-dev gcc libc6-dev make)
+# Libraries above the verbs, for Debian 12 and 13 only; and with what programs for MPI are built, in the guest.
+# shellcheck disable=SC2034
+library_packages=(ucx-utils libfabric-bin openmpi-bin libopenmpi-dev)
