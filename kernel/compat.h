@@ -12,6 +12,8 @@
 #include <linux/mmu_notifier.h>
 #include <linux/shrinker.h>
 #include <linux/version.h>
+#include <net/flow.h>
+#include <net/inet_dscp.h>
 #include <rdma/ib_umem.h>
 #include <rdma/ib_verbs.h>
 #include <rdma/uverbs_ioctl.h>
@@ -161,6 +163,18 @@ static inline void tide_vm_flags_set(struct vm_area_struct *vma,
 #else
 #define TIDE_VM_DROPPABLE	VM_NONE
 #endif
+
+/* A recent kernel does not care for what ECN has in it. */
+static inline void tide_flowi4_set_dsfield(struct flowi4 *flow, u8 dsfield)
+{
+	dscp_t dscp = inet_dsfield_to_dscp(dsfield);
+
+#ifdef flowi4_tos
+	flow->flowi4_tos = inet_dscp_to_dsfield(dscp);
+#else
+	flow->flowi4_dscp = dscp;
+#endif
+}
 
 /* 7.2 made it bool. */
 typedef typeof(((struct mmu_notifier_ops *)0)->test_young(NULL, NULL, 0))

@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * emit.c - composing packets and sending them.
+ *
+ * A burst passes through the IP stack as one UDP datagram that is too large,
+ * which is what UDP segmentation offload is for.  Who segments it gives each
+ * packet lengths of its own, and IPv4 identifications that count up.  As the
+ * ICRC is of a packet as it will be then, that is anticipated here.
+ */
+#include <linux/skbuff.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/route.h>
+#include <net/udp.h>
+
+#include "device.h"
+#include "emit.h"
+#include "icrc.h"
+#include "packet.h"
+#include "path.h"
+
+/* What is worth no page of its own. */
+#define MAX_LINEAR	1280
+
+static u32 outer_len(const struct tide_burst *burst)
+{
+	return tide_outer_ip_len(&burst->outer) + sizeof(burst->outer.udp);
+}
+
+static u32 headroom(const struct tide_burst *burst, struct dst_entry *dst)
+{
+	u32 len = outer_len(burst) + dst->header_len;
+
+	rcu_read_lock();
+	len += LL_RESERVED_SPACE(READ_ONCE(dst->dev));
+	rcu_read_unlock();
+	return len;
+}
+
+static struct sk_buff *alloc_linear(u32 room, u32 len, gfp_t gfp)
+{
+	struct sk_buff *skb = alloc_skb(room + len, gfp);
+
+	if (skb) {
+		skb_reserve(skb, room);
+		skb_put(skb, len);
+	}
+	return skb;
+}
+
+static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
+{
+	struct sk_buff *skb;
+	int err;
+
+	skb = alloc_skb_with_frags(room, len, PAGE_ALLOC_COSTLY_ORDER, &err,
+				   gfp);
+	if (skb) {
+		skb_reserve(skb, room);
+		skb->data_len = len;
+		skb->len = len;
+	}
+	return skb;
+}
+
+/* The identifications of all packets. */
+static u16 claim_ids(const struct tide_burst *burst)
+{
+	struct iphdr ip = burst->outer.ip.v4;
+
+	if (burst->outer.ipv6)
+		return 0;
+	__ip_select_ident(dev_net(burst->path->dev->ndev), &ip,
+			  burst->packets);
+	return ntohs(ip.id);
+}
+
+int tide_emit_begin(struct tide_burst *burst, struct tide_path *path,
+		    u32 packets, u32 size, u32 last, gfp_t gfp)
+{
+	u32 len = (packets - 1) * size + last, room;
+	struct dst_entry *dst = tide_path_route(path);
+
+	if (IS_ERR(dst))
+		return PTR_ERR(dst);
+	gfp |= __GFP_NOWARN;
+	burst->path = path;
+	burst->packets = packets;
+	burst->done = 0;
+	burst->size = size;
+	burst->done_len = 0;
+	tide_path_outer(path, &burst->outer);
+	room = headroom(burst, dst);
+	burst->skb = len <= MAX_LINEAR ? alloc_linear(room, len, gfp) :
+					 alloc_paged(room, len, gfp);
+	if (!burst->skb) {
+		dst_release(dst);
+		return -ENOMEM;
+	}
+	skb_dst_set(burst->skb, dst);
+	burst->id = claim_ids(burst);
+	burst->at = burst->skb->data;
+	burst->left = skb_headlen(burst->skb);
+	burst->next_frag = 0;
+	return 0;
+}
+
+void *tide_emit_room(struct tide_burst *burst, u32 *len)
+{
+	const skb_frag_t *frag;
+
+	if (!burst->left) {
+		frag = &skb_shinfo(burst->skb)->frags[burst->next_frag++];
+		burst->at = skb_frag_address(frag);
+		burst->left = skb_frag_size(frag);
+	}
+	*len = min(*len, burst->left);
+	return burst->at;
+}
+
+static void advance(struct tide_burst *burst, u32 len)
+{
+	burst->at += len;
+	burst->left -= len;
+}
+
+void tide_emit_filled(struct tide_burst *burst, u32 len)
+{
+	burst->crc = tide_icrc_add(burst->crc, burst->at, len);
+	advance(burst, len);
+}
+
+static void put(struct tide_burst *burst, const void *data, u32 len)
+{
+	u32 part;
+
+	for (; len; data += part, len -= part) {
+		part = len;
+		memcpy(tide_emit_room(burst, &part), data, part);
+		advance(burst, part);
+	}
+}
+
+void tide_emit_header(struct tide_burst *burst, struct tide_packet *packet)
+{
+	struct tide_outer *outer = &burst->outer;
+	u8 header[TIDE_MAX_HEADER_LEN];
+
+	tide_packet_build(packet, header);
+	burst->pad = tide_packet_pad(packet->payload_len);
+	burst->packet_len = packet->header_len + packet->payload_len +
+			    burst->pad + TIDE_ICRC_LEN;
+	tide_outer_of_packet(outer, burst->id + burst->done,
+			     burst->packet_len);
+	burst->crc = tide_icrc_begin(&outer->ip, tide_outer_ip_len(outer),
+				     &outer->udp, header);
+	burst->crc = tide_icrc_add(burst->crc, header + TIDE_BTH_LEN,
+				   packet->header_len - TIDE_BTH_LEN);
+	put(burst, header, packet->header_len);
+}
+
+void tide_emit_packet_done(struct tide_burst *burst)
+{
+	static const u8 pad[3];
+	__le32 icrc;
+
+	burst->crc = tide_icrc_add(burst->crc, pad, burst->pad);
+	put(burst, pad, burst->pad);
+	icrc = tide_icrc_end(burst->crc);
+	put(burst, &icrc, sizeof(icrc));
+	burst->done_len += burst->packet_len;
+	burst->done++;
+}
+
+/*
+ * RoCE has the ICRC and no UDP checksum.  Segmentation makes one nonetheless,
+ * beginning with the addresses' sum.
+ */
+static void be_segmented(struct tide_burst *burst)
+{
+	struct tide_outer *outer = &burst->outer;
+	u32 len = burst->done_len + sizeof(outer->udp);
+	struct sk_buff *skb = burst->skb;
+
+	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
+	skb_shinfo(skb)->gso_size = burst->size;
+	skb_shinfo(skb)->gso_segs = burst->done;
+	if (outer->ipv6)
+		outer->udp.check = ~udp_v6_check(len, &outer->ip.v6.saddr,
+						 &outer->ip.v6.daddr, 0);
+	else
+		outer->udp.check = ~udp_v4_check(len, outer->ip.v4.saddr,
+						 outer->ip.v4.daddr, 0);
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	skb->csum_start = skb_headroom(skb) - sizeof(outer->udp);
+	skb->csum_offset = offsetof(struct udphdr, check);
+}
+
+static void put_outer(struct tide_burst *burst)
+{
+	struct tide_outer *outer = &burst->outer;
+	struct sk_buff *skb = burst->skb;
+	u32 ip_len = tide_outer_ip_len(outer);
+
+	tide_outer_of_packet(outer, burst->id, burst->done_len);
+	memcpy(skb_push(skb, sizeof(outer->udp)), &outer->udp,
+	       sizeof(outer->udp));
+	skb_reset_transport_header(skb);
+	memcpy(skb_push(skb, ip_len), &outer->ip, ip_len);
+	skb_reset_network_header(skb);
+	skb->protocol = htons(outer->ipv6 ? ETH_P_IPV6 : ETH_P_IP);
+}
+
+int tide_emit_send(struct tide_burst *burst)
+{
+	struct sk_buff *skb = burst->skb;
+	struct net *net;
+	int ret;
+
+	if (!burst->done) {
+		kfree_skb(skb);
+		return 0;
+	}
+	pskb_trim_unique(skb, burst->done_len);
+	if (burst->done > 1)
+		be_segmented(burst);
+	put_outer(burst);
+	/* The path's device may have gone; the route knows. */
+	rcu_read_lock();
+	net = dev_net(READ_ONCE(skb_dst(skb)->dev));
+	ret = burst->outer.ipv6 ? ip6_local_out(net, NULL, skb) :
+				  ip_local_out(net, NULL, skb);
+	rcu_read_unlock();
+	return min(ret, 0);
+}
+
+void tide_emit_cancel(struct tide_burst *burst)
+{
+	kfree_skb(burst->skb);
+}
