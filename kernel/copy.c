@@ -312,8 +312,15 @@ static int copy_present(const struct view *dst, const struct view *src,
 	unlock_leaves(dst->leaf, src->leaf);
 	if (copied)
 		return copied;
-	stop_for_fault(stop, missing, missing == TIDE_DST ? dst : src, wanted);
+	if (stop)
+		stop_for_fault(stop, missing, missing == TIDE_DST ? dst : src, wanted);
 	return -EFAULT;
+}
+
+static void note_side(struct tide_copy_stop *stop, enum tide_side_index side)
+{
+	if (stop)
+		stop->side = side;
 }
 
 /**
@@ -321,7 +328,8 @@ static int copy_present(const struct view *dst, const struct view *src,
  * @dst: where to
  * @src: where from
  * @len: bytes wanted, more than none
- * @stop: filled in when nothing could be copied
+ * @stop: filled in when nothing could be copied; or NULL for who could not
+ *	bring in what is missing
  *
  * Copies less than asked for where a leaf, or what is present of it, ends,
  * and at most TIDE_COPY_MAX.
@@ -342,10 +350,10 @@ int tide_copy(const struct tide_side *dst, const struct tide_side *src,
 	from.mr = NULL;
 	len = min(len, TIDE_COPY_MAX);
 	rcu_read_lock();
-	stop->side = TIDE_DST;
+	note_side(stop, TIDE_DST);
 	if (!view_open(&to, dst, true, &len))
 		goto out;
-	stop->side = TIDE_SRC;
+	note_side(stop, TIDE_SRC);
 	if (!view_open(&from, src, false, &len))
 		goto out;
 	ret = copy_present(&to, &from, len, wanted, stop);

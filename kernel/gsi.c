@@ -28,7 +28,8 @@ void tide_gsi_remove(struct tide_qp *qp)
 
 /**
  * tide_gsi_peek - the queue pair for general services at an address
- * @from: who asks; its own device comes first, should several have it
+ * @net_cookie: the network namespace
+ * @first: the device that comes first, should several have it; or NULL
  * @dgid: the address
  *
  * Context: any; under rcu_read_lock(), which keeps the memory of what is
@@ -36,7 +37,7 @@ void tide_gsi_remove(struct tide_qp *qp)
  *
  * Return: the queue pair, or NULL.
  */
-struct tide_qp *tide_gsi_peek(const struct tide_qp *from,
+struct tide_qp *tide_gsi_peek(u64 net_cookie, const struct tide_dev *first,
 			      const union ib_gid *dgid)
 {
 	struct tide_qp *found = NULL;
@@ -45,11 +46,11 @@ struct tide_qp *tide_gsi_peek(const struct tide_qp *from,
 	list_for_each_entry_rcu(kqp, &gsis, node) {
 		struct tide_qp *qp = kqp->qp;
 
-		if (qp->net_cookie != from->net_cookie ||
+		if (qp->net_cookie != net_cookie ||
 		    !tide_gid_is_of(dgid, qp->dev))
 			continue;
 		found = qp;
-		if (qp->dev == from->dev)
+		if (qp->dev == first)
 			break;
 	}
 	return found;

@@ -11,13 +11,14 @@
 
 #include <rdma/ib_verbs.h>
 
+struct tide_dev;
 struct tide_qp;
 
 #define TIDE_GSI_QPN	1
 
 void tide_gsi_add(struct tide_qp *qp);
 void tide_gsi_remove(struct tide_qp *qp);
-struct tide_qp *tide_gsi_peek(const struct tide_qp *from,
+struct tide_qp *tide_gsi_peek(u64 net_cookie, const struct tide_dev *first,
 			      const union ib_gid *dgid);
 
 #endif /* TIDE_GSI_H */

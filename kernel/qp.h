@@ -38,6 +38,7 @@
 #define TIDE_MAX_MSG		(1U << 31)
 
 struct tide_datagrams;
+struct tide_wire;
 
 /**
  * struct tide_sg - a scatter/gather list being worked through
@@ -115,6 +116,20 @@ struct tide_op {
 	u8 sl;
 };
 
+/**
+ * struct tide_request - a work request, as its completion tells of it
+ * @wr_id: the process's name for it
+ * @length: bytes of payload
+ * @opcode: enum ib_wr_opcode
+ * @signaled: it asked for a completion
+ */
+struct tide_request {
+	u64 wr_id;
+	u32 length;
+	u8 opcode;
+	bool signaled;
+};
+
 /* What keeps an operation from going on until a deadline. */
 enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
 
@@ -126,6 +141,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @busy: an operation is under way: the fields from @op on are valid
  * @begun: the responder has accepted it
  * @signaled: its work request asked for a completion
+ * @fence: and to wait for what was asked of the responder before
  * @wr_id: of its work request
  * @op: what the responder gets to see
  * @bind: what a memory window is to be bound to
@@ -157,6 +173,7 @@ struct tide_requester {
 	bool busy;
 	bool begun;
 	bool signaled;
+	bool fence;
 	u64 wr_id;
 	struct tide_op op;
 	struct tide_bind bind;
@@ -215,6 +232,11 @@ enum tide_counter {
 	TIDE_CNT_REMOTE_ERRORS,
 	TIDE_CNT_LOCAL_ERRORS,
 	TIDE_CNT_FAULT_WAITS,
+	TIDE_CNT_OUT_OF_SEQUENCE,
+	TIDE_CNT_DUPLICATES,
+	TIDE_CNT_SEQUENCE_NAKS,
+	TIDE_CNT_IMPLIED_NAKS,
+	TIDE_CNT_ACK_TIMEOUTS,
 	TIDE_CNT_NUM
 };
 
@@ -249,6 +271,7 @@ enum tide_counter {
  * @req: the send side
  * @resp: the receive side
  * @dgs: what datagrams need; NULL if it does not send any
+ * @wire: what a connection to another host needs; NULL before there was one
  * @counts: enum tide_counter
  * @retired: @counts were added to those of the device; under its stats_lock
  */
@@ -280,6 +303,7 @@ struct tide_qp {
 	struct tide_requester req;
 	struct tide_responder resp;
 	struct tide_datagrams *dgs;
+	struct tide_wire *wire;
 	u64 counts[TIDE_CNT_NUM];
 	bool retired;
 };

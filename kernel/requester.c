@@ -22,6 +22,7 @@
 #include "responder.h"
 #include "sg.h"
 #include "timing.h"
+#include "wire.h"
 
 #define RUNNING	BIT(0)
 #define AGAIN	BIT(1)
@@ -32,6 +33,7 @@
  * promptly.  Every work request counts for some bytes of its own.
  */
 #define BUDGET		(4 << 20)
+#define SOFTIRQ_BUDGET	(512 << 10)
 #define REQUEST_COST	4096
 
 /*
@@ -39,9 +41,6 @@
  * requester of a reliable connection waits as long as its peer is there.
  */
 #define UNRELIABLE_PATIENCE	HZ
-
-/* RNR retry count that means forever (IBTA 9.7.5.2.8). */
-#define RNR_RETRY_FOREVER	7
 
 static const struct {
 	enum ib_wc_status status;
@@ -56,13 +55,8 @@ static const struct {
 	[TIDE_LOCAL_LEN] = { IB_WC_LOC_LEN_ERR, TIDE_CNT_LOCAL_ERRORS },
 	[TIDE_LOCAL_QP_OP] = { IB_WC_LOC_QP_OP_ERR, TIDE_CNT_LOCAL_ERRORS },
 	[TIDE_LOCAL_BIND] = { IB_WC_MW_BIND_ERR, TIDE_CNT_LOCAL_ERRORS },
+	[TIDE_BAD_RESPONSE] = { IB_WC_BAD_RESP_ERR, TIDE_CNT_REMOTE_ERRORS },
 };
-
-/* Of the queue pair's own side: its peer learns nothing of these. */
-static bool opcode_is_own(u8 opcode)
-{
-	return opcode == IB_WR_BIND_MW || opcode == IB_WR_LOCAL_INV;
-}
 
 static enum ib_wc_opcode wc_opcode(u8 opcode)
 {
@@ -156,7 +150,7 @@ static void expire_holds(struct tide_requester *req)
  * pager has pinned is the requester's, for its next copy.  For the memory of
  * a responder that has gone nobody has to wait: the next step finds out.
  */
-static bool pager_pending(struct tide_qp *qp)
+bool tide_req_pager_pending(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	enum tide_side_index side = req->stop.side;
@@ -194,7 +188,7 @@ static void stop_waiting(struct tide_requester *req)
 }
 
 /* Forget the current operation, if there is one. */
-static void req_drop(struct tide_requester *req)
+void tide_req_drop(struct tide_requester *req)
 {
 	pager_drop(req);
 	req->busy = false;
@@ -202,59 +196,85 @@ static void req_drop(struct tide_requester *req)
 	stop_waiting(req);
 }
 
-/* Complete the current operation and free its entry.  qp->lock is held. */
-static void req_complete(struct tide_qp *qp, enum ib_wc_status status)
+/**
+ * tide_req_complete - complete the oldest work request and free its entry
+ * @qp: the queue pair, locked and not destroyed
+ * @request: the request
+ * @status: what came of it
+ */
+void tide_req_complete(struct tide_qp *qp, const struct tide_request *request,
+		       enum ib_wc_status status)
 {
-	struct tide_requester *req = &qp->req;
-	struct tide_send_wqe *slot = tide_ring_entry(&req->sq, req->sq.index);
+	struct tide_ring *sq = &qp->req.sq;
+	struct tide_send_wqe *slot = tide_ring_entry(sq, sq->index);
 	struct tide_cqe cqe = {
-		.wr_id = req->wr_id,
+		.wr_id = request->wr_id,
 		.status = status,
-		.opcode = wc_opcode(req->op.opcode),
-		.byte_len = req->op.length,
+		.opcode = wc_opcode(request->opcode),
+		.byte_len = request->length,
 		.src_qp = qp->attr.dest_qp_num,
-		.consumer = req->sq.index + 1,
+		.consumer = sq->index + 1,
 	};
 
 	if (status != IB_WC_SUCCESS)
 		slot->flags |= TIDE_SEND_SIGNALED;
-	tide_ring_taken(&req->sq);
-	if (req->signaled || status != IB_WC_SUCCESS)
+	tide_ring_taken(sq);
+	if (request->signaled || status != IB_WC_SUCCESS)
 		tide_qp_complete(qp, tide_qp_send_cq(qp), &cqe, false);
 }
 
-/* Complete everything that is queued.  qp->lock is held. */
-static void req_flush(struct tide_qp *qp)
+/**
+ * tide_req_current - the request that is being worked on
+ * @req: the requester, by who runs it
+ */
+struct tide_request tide_req_current(const struct tide_requester *req)
 {
-	struct tide_requester *req = &qp->req;
-	const struct tide_send_wqe *slot;
-	u32 posted = tide_ring_posted(&req->sq);
+	return (struct tide_request) {
+		.wr_id = req->wr_id,
+		.length = req->op.length,
+		.opcode = req->op.opcode,
+		.signaled = req->signaled,
+	};
+}
 
-	if (tide_ring_garbage(&req->sq, posted))
+/* Complete everything that is queued.  qp->lock is held. */
+void tide_req_flush(struct tide_qp *qp)
+{
+	struct tide_ring *sq = &qp->req.sq;
+	const struct tide_send_wqe *slot;
+	u32 posted = tide_ring_posted(sq);
+	struct tide_request request = {};
+
+	if (tide_ring_garbage(sq, posted))
 		return;
 	/* What is posted from now on comes with a doorbell of its own. */
 	while (posted--) {
-		slot = tide_ring_entry(&req->sq, req->sq.index);
-		req->wr_id = READ_ONCE(slot->wr_id);
-		req->op.opcode = READ_ONCE(slot->opcode);
-		req->op.length = 0;
-		req_complete(qp, IB_WC_WR_FLUSH_ERR);
+		slot = tide_ring_entry(sq, sq->index);
+		request.wr_id = READ_ONCE(slot->wr_id);
+		request.opcode = READ_ONCE(slot->opcode);
+		tide_req_complete(qp, &request, IB_WC_WR_FLUSH_ERR);
 	}
 }
 
-/*
- * The current operation has failed.  What is not reliable goes on receiving,
- * and may send again when it was told to (IBTA 10.3.1).  qp->lock is held.
+/**
+ * tide_req_fail - the oldest work request has failed
+ * @qp: the queue pair, locked and not destroyed
+ * @request: the request
+ * @verdict: why
+ *
+ * What is not reliable goes on receiving, and may send again when it was told
+ * to (IBTA 10.3.1).
  */
-static void req_fail(struct tide_qp *qp, enum tide_verdict verdict)
+void tide_req_fail(struct tide_qp *qp, const struct tide_request *request,
+		   enum tide_verdict verdict)
 {
 	tide_count(qp, failures[verdict].counter, 1);
-	req_complete(qp, failures[verdict].status);
+	tide_req_complete(qp, request, failures[verdict].status);
 	if (tide_qp_is_reliable(qp)) {
 		tide_qp_error(qp);
 	} else if (tide_qp_may_finish_sends(qp)) {
 		WRITE_ONCE(qp->state, IB_QPS_SQE);
-		req_flush(qp);
+		tide_req_flush(qp);
 	}
 }
 
@@ -262,8 +282,9 @@ static void req_fail(struct tide_qp *qp, enum tide_verdict verdict)
 static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 {
 	struct tide_requester *req = &qp->req;
+	struct tide_request request = tide_req_current(req);
 
-	req_drop(req);
+	tide_req_drop(req);
 	spin_lock_bh(&qp->lock);
 	/*
 	 * In error too, which a queue pair that talks to itself enters as the
@@ -272,11 +293,11 @@ static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
 			 qp->state == IB_QPS_ERR)) {
 		if (verdict == TIDE_DONE) {
-			if (!opcode_is_own(req->op.opcode))
+			if (!tide_opcode_is_own(req->op.opcode))
 				tide_count(qp, TIDE_CNT_TX_MSGS, 1);
-			req_complete(qp, IB_WC_SUCCESS);
+			tide_req_complete(qp, &request, IB_WC_SUCCESS);
 		} else {
-			req_fail(qp, verdict);
+			tide_req_fail(qp, &request, verdict);
 		}
 	}
 	spin_unlock_bh(&qp->lock);
@@ -398,10 +419,11 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 		.src_qpn = qp->qpn,
 		.waiter = tide_qp_is_reliable(qp) ? &req->waiter : NULL,
 	};
+	req->fence = wqe->flags & TIDE_SEND_FENCE;
 
 	if (!opcode_is_known(qp, wqe->opcode))
 		return TIDE_LOCAL_QP_OP;
-	if (opcode_is_own(wqe->opcode)) {
+	if (tide_opcode_is_own(wqe->opcode)) {
 		req->bind = wqe->bind;
 		return TIDE_DONE;
 	}
@@ -420,13 +442,73 @@ static enum tide_verdict load_request(struct tide_qp *qp,
 	return check_local(qp, tide_sg_length(&req->sg));
 }
 
-/* SQD was reached and nothing is under way.  qp->lock is held. */
-static void req_drained(struct tide_qp *qp)
+/**
+ * tide_req_load_buffers - the buffers that a work request names
+ * @qp: the queue pair, locked and not destroyed
+ * @index: of the entry
+ * @sg: becomes what they are
+ *
+ * Return: false if that makes no sense.
+ */
+bool tide_req_load_buffers(struct tide_qp *qp, u32 index, struct tide_sg *sg)
+{
+	const struct tide_send_wqe *slot = tide_ring_entry(&qp->req.sq, index);
+	u32 num = READ_ONCE(slot->num_sge);
+
+	if (num > qp->max_send_sge)
+		return false;
+	tide_sg_load(sg, slot + 1, num);
+	return true;
+}
+
+/**
+ * tide_req_drained - SQD was reached and nothing is under way
+ * @qp: the queue pair, locked and not destroyed
+ */
+void tide_req_drained(struct tide_qp *qp)
 {
 	if (!qp->drain_event)
 		return;
 	qp->drain_event = false;
 	tide_qp_event(qp, IB_EVENT_SQ_DRAINED);
+}
+
+/**
+ * tide_req_posted - how many work requests are not completed
+ * @qp: the queue pair, locked and not destroyed; in error on return if its
+ *	send queue makes no sense
+ */
+u32 tide_req_posted(struct tide_qp *qp)
+{
+	u32 posted = tide_ring_posted(&qp->req.sq);
+
+	if (!tide_ring_garbage(&qp->req.sq, posted))
+		return posted;
+	tide_qp_event(qp, IB_EVENT_QP_FATAL);
+	tide_qp_error(qp);
+	return 0;
+}
+
+/**
+ * tide_req_load - take over a work request
+ * @qp: the queue pair, locked and not destroyed, by who has the run bit
+ * @index: of the entry, which is posted
+ *
+ * Return: TIDE_DONE, or what is wrong with it.
+ */
+enum tide_verdict tide_req_load(struct tide_qp *qp, u32 index)
+{
+	const struct tide_send_wqe *slot = tide_ring_entry(&qp->req.sq, index);
+	struct tide_send_wqe wqe;
+	enum tide_verdict verdict;
+
+	memcpy(&wqe, slot, sizeof(wqe));
+	/* From here on it is the copy that counts, to the compiler too. */
+	barrier();
+	verdict = load_request(qp, &wqe, slot);
+	if (verdict == TIDE_DONE && qp->dgs)
+		verdict = tide_datagram_load(qp, &wqe);
+	return verdict;
 }
 
 /*
@@ -436,30 +518,18 @@ static void req_drained(struct tide_qp *qp)
 static bool req_fetch(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
-	const struct tide_send_wqe *slot;
-	struct tide_send_wqe wqe;
+	struct tide_request request;
 	enum tide_verdict verdict;
-	u32 posted = tide_ring_posted(&req->sq);
 
-	if (!posted)
+	if (!tide_req_posted(qp))
 		return false;
-	if (tide_ring_garbage(&req->sq, posted)) {
-		tide_qp_event(qp, IB_EVENT_QP_FATAL);
-		tide_qp_error(qp);
-		return false;
-	}
-	slot = tide_ring_entry(&req->sq, req->sq.index);
-	memcpy(&wqe, slot, sizeof(wqe));
-	/* From here on it is the copy that counts, to the compiler too. */
-	barrier();
-	verdict = load_request(qp, &wqe, slot);
-	if (verdict == TIDE_DONE && qp->dgs)
-		verdict = tide_datagram_load(qp, &wqe);
+	verdict = tide_req_load(qp, req->sq.index);
 	if (verdict == TIDE_DONE) {
 		req->busy = true;
 		return true;
 	}
-	req_fail(qp, verdict);
+	request = tide_req_current(req);
+	tide_req_fail(qp, &request, verdict);
 	return false;
 }
 
@@ -470,10 +540,10 @@ static bool req_next(struct tide_qp *qp)
 	bool ready = false;
 
 	if (req->busy && tide_qp_may_finish_sends(qp))
-		return !pager_pending(qp);
+		return !tide_req_pager_pending(qp);
 
 	if (req->busy)
-		req_drop(req);
+		tide_req_drop(req);
 	/* Whoever changes the state comes by once more. */
 	else if (READ_ONCE(qp->state) == IB_QPS_RTS &&
 		 !tide_ring_posted(&req->sq))
@@ -482,15 +552,15 @@ static bool req_next(struct tide_qp *qp)
 	if (qp->ibqp && qp->state == IB_QPS_RTS)
 		ready = req_fetch(qp);
 	if (qp->ibqp && qp->state == IB_QPS_SQD)
-		req_drained(qp);
+		tide_req_drained(qp);
 	if (qp->ibqp && (qp->state == IB_QPS_ERR || qp->state == IB_QPS_SQE))
-		req_flush(qp);
+		tide_req_flush(qp);
 	spin_unlock_bh(&qp->lock);
 	return ready;
 }
 
 /* Execute an operation of the queue pair's own side. */
-static enum tide_verdict own_step(struct tide_qp *qp)
+enum tide_verdict tide_req_own_step(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	int ret;
@@ -508,25 +578,19 @@ static enum tide_verdict own_step(struct tide_qp *qp)
 
 static enum tide_verdict carry_out(struct tide_qp *qp)
 {
-	if (opcode_is_own(qp->req.op.opcode))
-		return own_step(qp);
+	if (tide_opcode_is_own(qp->req.op.opcode))
+		return tide_req_own_step(qp);
 	return qp->dgs ? tide_datagram_step(qp) : tide_local_step(qp);
 }
 
-/*
- * One step of the current operation.  Whoever takes the queue pair out of
- * service sets the state first and then waits for @stepping to go.
- */
+/* One step of the current operation. */
 static enum tide_verdict req_step(struct tide_qp *qp)
 {
-	struct tide_requester *req = &qp->req;
 	enum tide_verdict verdict = TIDE_SILENT;
 
-	WRITE_ONCE(req->stepping, true);
-	smp_mb();
-	if (tide_qp_may_finish_sends(qp))
+	if (tide_req_step_begin(qp))
 		verdict = carry_out(qp);
-	smp_store_release(&req->stepping, false);
+	tide_req_step_end(qp);
 	return verdict;
 }
 
@@ -542,7 +606,7 @@ static u64 wait_ns(const struct tide_qp *qp, enum tide_wait wait)
 static bool wait_is_endless(const struct tide_qp *qp, enum tide_wait wait)
 {
 	if (wait == TIDE_WAIT_RNR)
-		return qp->attr.rnr_retry == RNR_RETRY_FOREVER;
+		return qp->attr.rnr_retry == TIDE_RNR_RETRY_FOREVER;
 	return !qp->attr.timeout;
 }
 
@@ -604,7 +668,7 @@ static int page_in_here(struct tide_qp *qp, const struct tide_fault *fault,
  * Bring in the pages that the last step lacked; false when there was not even
  * memory to have that done, and the timer comes back to it.  Sleeps.
  */
-static bool req_page_in(struct tide_qp *qp)
+bool tide_req_page_in(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	struct tide_fault *fault = &req->stop.fault;
@@ -639,7 +703,7 @@ static bool req_page_in(struct tide_qp *qp)
 	return ret != -ENOMEM;
 }
 
-static void req_progressed(struct tide_requester *req)
+void tide_req_progressed(struct tide_requester *req)
 {
 	forget_losses(req);
 	release_holds(req);
@@ -669,11 +733,11 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 
 	switch (verdict) {
 	case TIDE_MORE:
-		req_progressed(req);
+		tide_req_progressed(req);
 		return true;
 	case TIDE_FAULT:
 		stop_waiting(req);
-		return req_page_in(qp);
+		return tide_req_page_in(qp);
 	case TIDE_RNR:
 		if (req_wait(qp, TIDE_WAIT_RNR))
 			return false;
@@ -693,10 +757,17 @@ static bool req_follow(struct tide_qp *qp, enum tide_verdict verdict)
 }
 
 /* Run the queue until it is idle or waits; true when the budget ended it. */
-static bool req_run(struct tide_qp *qp, s64 *budget)
+static bool req_run(struct tide_qp *qp, s64 *budget, bool may_sleep)
 {
 	struct tide_requester *req = &qp->req;
 
+	if (tide_qp_is_far(qp))
+		return tide_wire_run(qp, budget, may_sleep);
+	/* It was connected anew. */
+	if (!may_sleep) {
+		tide_req_kick(qp);
+		return false;
+	}
 	while (req_next(qp)) {
 		u32 done = req->done;
 		enum tide_verdict verdict = req_step(qp);
@@ -730,17 +801,16 @@ static bool run_end(atomic_t *run)
 }
 
 /* Run the queue, or have whoever runs it look again. */
-static void req_enter(struct tide_qp *qp)
+static void req_enter(struct tide_qp *qp, s64 budget, bool may_sleep)
 {
 	atomic_t *run = &qp->req.run;
-	s64 budget = BUDGET;
 
 	if (!run_begin(run))
 		return;
 	do {
 		/* A round costs something even if there is nothing to do. */
 		budget -= REQUEST_COST;
-		if (req_run(qp, &budget) || budget < 0) {
+		if (req_run(qp, &budget, may_sleep) || budget < 0) {
 			atomic_xchg(run, 0);
 			tide_req_kick(qp);
 			break;
@@ -754,7 +824,7 @@ static void req_work(struct work_struct *work)
 {
 	struct tide_qp *qp = container_of(work, struct tide_qp, req.work);
 
-	req_enter(qp);
+	req_enter(qp, BUDGET, true);
 	tide_qp_put(qp);
 }
 
@@ -772,7 +842,20 @@ static void req_timeout(struct timer_list *timer)
  */
 void tide_req_doorbell(struct tide_qp *qp)
 {
-	req_enter(qp);
+	req_enter(qp, BUDGET, true);
+}
+
+/**
+ * tide_req_softirq - work off the send queue where a packet has come in
+ * @qp: the queue pair; its peer is far
+ *
+ * What takes process context is left to the worker.
+ *
+ * Context: softirq, no locks.
+ */
+void tide_req_softirq(struct tide_qp *qp)
+{
+	req_enter(qp, SOFTIRQ_BUDGET, false);
 }
 
 /**
@@ -789,7 +872,7 @@ void tide_req_settle(struct tide_qp *qp, unsigned long until)
 
 	if (left > 0)
 		wait_var_event_timeout(run, !atomic_read(run), left);
-	req_enter(qp);
+	req_enter(qp, BUDGET, true);
 }
 
 /**
@@ -833,7 +916,7 @@ int tide_req_reset(struct tide_qp *qp)
 	if (wait_var_event_killable(&req->run,
 				    !atomic_cmpxchg(&req->run, 0, RUNNING)))
 		return -EINTR;
-	req_drop(req);
+	tide_req_drop(req);
 	tide_ring_reset(&req->sq);
 	atomic_set_release(&req->run, 0);
 	smp_mb();
@@ -855,7 +938,7 @@ void tide_req_shutdown(struct tide_qp *qp)
 	struct tide_requester *req = &qp->req;
 
 	timer_shutdown_sync(&req->timer);
-	/* Pairs with req_step(). */
+	/* Pairs with tide_req_step_begin(). */
 	smp_mb();
 	while (smp_load_acquire(&req->stepping))
 		usleep_range(10, 100);

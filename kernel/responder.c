@@ -84,6 +84,17 @@ static enum tide_verdict resp_nak(struct tide_qp *qp,
 	return verdict;
 }
 
+/**
+ * tide_resp_invalid - what has come makes no sense
+ * @qp: the responder, in error on return if it is reliable
+ *
+ * Return: what to tell the requester.
+ */
+enum tide_verdict tide_resp_invalid(struct tide_qp *qp)
+{
+	return resp_nak(qp, TIDE_NAK_INVALID, IB_EVENT_QP_REQ_ERR);
+}
+
 /* An XRC target has no completion queue: that is with the receives. */
 static void complete_recv(struct tide_qp *qp, struct tide_cqe *cqe,
 			  bool solicited)
@@ -227,25 +238,40 @@ static u64 recv_pd_id(const struct tide_qp *qp)
 	return qp->resp.srq ? qp->resp.srq->pd_id : qp->pd_id;
 }
 
-static enum tide_verdict begin_send(struct tide_qp *qp,
-				    const struct tide_op *op)
+/* Whether the receive at hand can take a send as it is known to be. */
+static enum tide_verdict check_receive(struct tide_qp *qp,
+				       const struct tide_op *op)
 {
 	const struct tide_sg *sg = &qp->resp.recv.sg;
-	enum tide_verdict verdict = resp_take_receive(qp, op);
 
-	if (verdict != TIDE_DONE)
-		return verdict;
 	if (tide_sg_length(sg) < op->length)
 		return resp_too_long(qp, op);
 	if (!tide_sg_allowed(sg, recv_pd_id(qp), op->length,
 			     IB_ACCESS_LOCAL_WRITE))
 		return resp_fail_receive(qp, op, IB_WC_LOC_PROT_ERR,
 					 TIDE_NAK_OP);
-	if (op->opcode == IB_WR_SEND_WITH_INV &&
-	    !tide_mw_may_invalidate(qp, op->pd_id, op->invalidate_rkey))
-		return resp_fail_receive(qp, op, IB_WC_REM_INV_REQ_ERR,
-					 TIDE_NAK_ACCESS);
 	return TIDE_DONE;
+}
+
+static enum tide_verdict check_invalidation(struct tide_qp *qp,
+					    const struct tide_op *op)
+{
+	if (tide_mw_may_invalidate(qp, op->pd_id, op->invalidate_rkey))
+		return TIDE_DONE;
+	return resp_fail_receive(qp, op, IB_WC_REM_INV_REQ_ERR,
+				 TIDE_NAK_ACCESS);
+}
+
+static enum tide_verdict begin_send(struct tide_qp *qp,
+				    const struct tide_op *op)
+{
+	enum tide_verdict verdict = resp_take_receive(qp, op);
+
+	if (verdict == TIDE_DONE)
+		verdict = check_receive(qp, op);
+	if (verdict == TIDE_DONE && op->opcode == IB_WR_SEND_WITH_INV)
+		verdict = check_invalidation(qp, op);
+	return verdict;
 }
 
 /*
@@ -297,6 +323,40 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 	if (op->length && !tide_mr_allows(&access, op->length))
 		return tide_resp_denied(qp, op);
 	return op_takes_receive(op) ? resp_take_receive(qp, op) : TIDE_DONE;
+}
+
+/**
+ * tide_resp_extend - a message turns out to be longer
+ * @qp: the responder
+ * @op: a send that was begun
+ * @len: bytes more than it was believed to have
+ *
+ * Where messages come in pieces, how long a send is shows at its end.
+ */
+enum tide_verdict tide_resp_extend(struct tide_qp *qp, struct tide_op *op,
+				   u32 len)
+{
+	if (len > TIDE_MAX_MSG - op->length)
+		return resp_too_long(qp, op);
+	op->length += len;
+	return check_receive(qp, op);
+}
+
+/**
+ * tide_resp_turn - a message turns out to have more to tell
+ * @qp: the responder
+ * @op: a send or write that was begun; of the opcode that it turned out to
+ *	have, with what that takes
+ *
+ * Return: as tide_resp_begin(); on TIDE_RNR it may be called once more.
+ */
+enum tide_verdict tide_resp_turn(struct tide_qp *qp, struct tide_op *op)
+{
+	if (op->opcode == IB_WR_SEND_WITH_INV)
+		return check_invalidation(qp, op);
+	if (op->opcode == IB_WR_RDMA_WRITE_WITH_IMM)
+		return resp_take_receive(qp, op);
+	return TIDE_DONE;
 }
 
 /**

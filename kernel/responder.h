@@ -27,6 +27,7 @@
  * @TIDE_LOCAL_LEN: the local buffers do not fit the operation
  * @TIDE_LOCAL_QP_OP: the work request makes no sense
  * @TIDE_LOCAL_BIND: a memory window cannot be bound or invalidated like this
+ * @TIDE_BAD_RESPONSE: the responder answered what it was not asked
  */
 enum tide_verdict {
 	TIDE_DONE,
@@ -41,9 +42,14 @@ enum tide_verdict {
 	TIDE_LOCAL_LEN,
 	TIDE_LOCAL_QP_OP,
 	TIDE_LOCAL_BIND,
+	TIDE_BAD_RESPONSE,
 };
 
 enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op);
+enum tide_verdict tide_resp_extend(struct tide_qp *qp, struct tide_op *op,
+				   u32 len);
+enum tide_verdict tide_resp_invalid(struct tide_qp *qp);
+enum tide_verdict tide_resp_turn(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len);

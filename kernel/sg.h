@@ -111,4 +111,20 @@ static inline void tide_sg_advance(struct tide_sg *sg, u32 len)
 	sg->offset += len;
 }
 
+/* Step over @len bytes, as many as there are at least. */
+static inline void tide_sg_skip(struct tide_sg *sg, u64 len)
+{
+	u32 piece;
+
+	while (len) {
+		piece = min_t(u64, len, sg->sge[sg->at].length - sg->offset);
+		sg->offset += piece;
+		len -= piece;
+		if (len) {
+			sg->at++;
+			sg->offset = 0;
+		}
+	}
+}
+
 #endif /* TIDE_SG_H */

@@ -48,6 +48,12 @@ bool tide_xrc_aim(struct tide_qp *qp, struct tide_op *op)
 		srq = tide_srq_find_xrc(op->srqn, qp->xrcd_id);
 		if (!srq)
 			return false;
+		op->pd_id = srq->pd_id;
+		/* A read that is answered again, in the middle of a message. */
+		if (qp->resp.receiving && op->opcode == IB_WR_RDMA_READ) {
+			tide_srq_put(srq);
+			return true;
+		}
 		leave_srq(qp);
 		qp->resp.srq = srq;
 	}
