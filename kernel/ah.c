@@ -11,6 +11,7 @@
 
 #include "ah.h"
 #include "device.h"
+#include "gid.h"
 
 /*
  * All handles of all devices.  The kernel's own users make and destroy them
@@ -83,6 +84,7 @@ static struct tide_av *make_av(struct ib_ah *ibah,
 		.pd_id = to_tide_pd(ibah->pd)->id,
 		.sgid = grh->sgid_attr->gid,
 		.dgid = grh->dgid,
+		.ifindex = tide_gid_ifindex(grh->sgid_attr),
 		.flow_label = grh->flow_label,
 		.traffic_class = grh->traffic_class,
 		.hop_limit = grh->hop_limit,

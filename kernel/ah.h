@@ -15,6 +15,7 @@
  * @pd_id: the protection domain
  * @sgid: where from
  * @dgid: where to
+ * @ifindex: of the netdev that has @sgid
  * @flow_label: for the header of IPv6
  * @traffic_class: for that of IP
  * @hop_limit: for that too
@@ -24,6 +25,7 @@ struct tide_av {
 	u64 pd_id;
 	union ib_gid sgid;
 	union ib_gid dgid;
+	int ifindex;
 	u32 flow_label;
 	u8 traffic_class;
 	u8 hop_limit;

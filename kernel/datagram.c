@@ -17,6 +17,7 @@
 #include "gsi.h"
 #include "mcast.h"
 #include "sg.h"
+#include "wire_datagram.h"
 
 /* The sender's own key is meant (IBTA's controlled Q_Key). */
 #define QKEY_OWN		BIT(31)
@@ -45,6 +46,7 @@ struct tide_datagrams *tide_datagrams_create(struct tide_qp *qp)
 		kfree(dgs);
 		return NULL;
 	}
+	spin_lock_init(&dgs->far.path.lock);
 	tide_inbox_init(&dgs->inbox, qp);
 	return dgs;
 }
@@ -54,6 +56,7 @@ void tide_datagrams_destroy(struct tide_datagrams *dgs)
 	if (!dgs)
 		return;
 	tide_inbox_destroy(&dgs->inbox);
+	tide_path_destroy(&dgs->far.path);
 	kfree(dgs->buffer);
 	kfree(dgs);
 }
@@ -127,13 +130,12 @@ enum tide_verdict tide_datagram_load(struct tide_qp *qp,
 	const struct tide_requester *req = &qp->req;
 	struct tide_datagram *dg = &qp->dgs->sending;
 	u32 length = req->op.length;
-	struct tide_av av;
 
 	if (length > ib_mtu_enum_to_int(tide_port_mtu(qp->dev)))
 		return TIDE_LOCAL_LEN;
 	if (qp->kernel)
-		av = qp->kernel->av[req->sq.index & req->sq.mask];
-	else if (!tide_av_find(wqe->ud.ah, qp->pd_id, &av))
+		dg->av = qp->kernel->av[req->sq.index & req->sq.mask];
+	else if (!tide_av_find(wqe->ud.ah, qp->pd_id, &dg->av))
 		return TIDE_LOCAL_QP_OP;
 	dg->op = req->op;
 	if (qp->kernel)
@@ -144,11 +146,10 @@ enum tide_verdict tide_datagram_load(struct tide_qp *qp,
 	dg->dest_qpn = wqe->ud.remote_qpn;
 	dg->qkey = wqe->ud.remote_qkey & QKEY_OWN ? qp->attr.qkey :
 						    wqe->ud.remote_qkey;
-	dg->dgid = av.dgid;
-	if (is_ipv4(&av.sgid) && is_ipv4(&av.dgid))
-		fill_ipv4(dg, &av, length);
+	if (is_ipv4(&dg->av.sgid) && is_ipv4(&dg->av.dgid))
+		fill_ipv4(dg, &dg->av, length);
 	else
-		fill_ipv6(dg, &av, length);
+		fill_ipv6(dg, &dg->av, length);
 	return TIDE_DONE;
 }
 
@@ -187,8 +188,16 @@ static bool may_receive(const struct tide_qp *qp)
 	return qp->ibqp && qp->dgs && tide_qp_may_receive(qp);
 }
 
-/* A receiver was found, unless it is on its way out: then false. */
-static bool deliver(struct tide_qp *qp, const struct tide_datagram *dg)
+/**
+ * tide_datagram_deliver - a datagram has come to a queue pair
+ * @qp: the queue pair; its memory is kept by rcu_read_lock() at least
+ * @dg: the datagram
+ *
+ * Context: any but hard interrupts; takes tide_qp.lock.
+ *
+ * Return: false if it is none that receives, or on its way out.
+ */
+bool tide_datagram_deliver(struct tide_qp *qp, const struct tide_datagram *dg)
 {
 	bool receives;
 
@@ -204,7 +213,7 @@ static bool deliver(struct tide_qp *qp, const struct tide_datagram *dg)
 
 static void deliver_to_member(struct tide_qp *qp, const void *dg)
 {
-	deliver(qp, dg);
+	tide_datagram_deliver(qp, dg);
 }
 
 /*
@@ -217,10 +226,11 @@ static struct tide_qp *find_receiver(const struct tide_qp *from,
 	struct tide_qp *qp;
 
 	if (dg->dest_qpn == TIDE_GSI_QPN)
-		return tide_gsi_peek(from, &dg->dgid);
+		return tide_gsi_peek(from->net_cookie, from->dev,
+				     &dg->av.dgid);
 	qp = tide_qp_peek(dg->dest_qpn);
 	if (!qp || qp->kernel || qp->net_cookie != from->net_cookie ||
-	    !tide_gid_is_of(&dg->dgid, qp->dev))
+	    !tide_gid_is_of(&dg->av.dgid, qp->dev))
 		return NULL;
 	return qp;
 }
@@ -228,18 +238,23 @@ static struct tide_qp *find_receiver(const struct tide_qp *from,
 /* Whether it went to somebody, or to whoever was interested. */
 static bool carry(struct tide_qp *from, const struct tide_datagram *dg)
 {
+	const union ib_gid *dgid = &dg->av.dgid;
 	struct tide_qp *qp;
 
-	if (!rdma_is_multicast_addr((struct in6_addr *)&dg->dgid)) {
+	if (!rdma_is_multicast_addr((struct in6_addr *)dgid)) {
+		if (!tide_gid_is_here(dgid, from->dev))
+			return tide_wire_send_datagram(from, dg);
 		qp = find_receiver(from, dg);
-		return qp && deliver(qp, dg);
+		return qp && tide_datagram_deliver(qp, dg);
 	}
 	if (dg->dest_qpn != TIDE_MULTICAST_QPN)
 		return false;
 	/* The sender too, if it is one of them. */
 	from->req.extra = dg->op.length *
-			  tide_mcast_walk(from->dev, &dg->dgid,
-					  deliver_to_member, dg);
+			  tide_mcast_walk(from->dev, dgid, deliver_to_member,
+					  dg);
+	if (from->dev->listener)
+		tide_wire_send_datagram(from, dg);
 	return true;
 }
 

@@ -12,7 +12,9 @@
 #ifndef TIDE_DATAGRAM_H
 #define TIDE_DATAGRAM_H
 
+#include "ah.h"
 #include "inbox.h"
+#include "path.h"
 #include "responder.h"
 
 /* Who may be sent to by everybody: the members of a multicast group. */
@@ -35,7 +37,7 @@
  * @payload: the payload
  * @dest_qpn: whom it is for
  * @qkey: their key
- * @dgid: and their address
+ * @av: and where they are
  */
 struct tide_datagram {
 	struct tide_op op;
@@ -43,18 +45,32 @@ struct tide_datagram {
 	const void *payload;
 	u32 dest_qpn;
 	u32 qkey;
-	union ib_gid dgid;
+	struct tide_av av;
+};
+
+/**
+ * struct tide_far - how datagrams go to another host
+ * @av: where the last one went
+ * @path: the way there
+ * @psn: the next one's sequence number, which nobody expects
+ */
+struct tide_far {
+	struct tide_av av;
+	struct tide_path path;
+	u32 psn;
 };
 
 /**
  * struct tide_datagrams - what a queue pair needs for datagrams
  * @sending: the datagram being sent; owned by who has the run bit
  * @buffer: where its payload is collected, unless it is inline data
+ * @far: the way to who is not on this host; owned by who has the run bit
  * @inbox: datagrams that wait for memory of the receiver
  */
 struct tide_datagrams {
 	struct tide_datagram sending;
 	void *buffer;
+	struct tide_far far;
 	struct tide_inbox inbox;
 };
 
@@ -63,6 +79,7 @@ void tide_datagrams_destroy(struct tide_datagrams *dgs);
 
 enum tide_verdict tide_datagram_load(struct tide_qp *qp,
 				     const struct tide_send_wqe *wqe);
+bool tide_datagram_deliver(struct tide_qp *qp, const struct tide_datagram *dg);
 enum tide_verdict tide_datagram_step(struct tide_qp *qp);
 
 #endif /* TIDE_DATAGRAM_H */

@@ -35,10 +35,17 @@
 
 #define MAX_PD		65536
 #define GID_TABLE_LEN	1024
-#define DEFAULT_PKEY	0xffff
 
 /* Not a vendor's: an OUI with the locally administered bit. */
 #define VENDOR_ID	0x021de0
+
+/*
+ * Off until it has been tried for long: with it anybody may send packets to the
+ * kernel.
+ */
+static bool wire;
+module_param(wire, bool, 0644);
+MODULE_PARM_DESC(wire, "devices made from now on reach other hosts, by RoCEv2 (experimental)");
 
 static LIST_HEAD(devices);
 static DEFINE_MUTEX(devices_lock);
@@ -207,7 +214,7 @@ static int tide_query_pkey(struct ib_device *ibdev, u32 port, u16 index,
 {
 	if (index)
 		return -EINVAL;
-	*pkey = DEFAULT_PKEY;
+	*pkey = TIDE_DEFAULT_PKEY;
 	return 0;
 }
 
@@ -247,11 +254,54 @@ static void tide_dealloc_driver(struct ib_device *ibdev)
 {
 	struct tide_dev *dev = to_tide_dev(ibdev);
 
+	if (dev->listener)
+		tide_unlisten(dev->listener);
 	tide_parent_destroy(dev);
 	mutex_lock(&devices_lock);
 	list_del(&dev->node);
 	mutex_unlock(&devices_lock);
 }
+
+/*
+ * Whether who is on this host is reached without packets: it is decided when a
+ * queue pair gets an address.
+ */
+static ssize_t local_carrier_show(struct device *device,
+				  struct device_attribute *attr, char *buf)
+{
+	struct tide_dev *dev = rdma_device_to_drv_device(device,
+							 struct tide_dev,
+							 ibdev);
+
+	return sysfs_emit(buf, "%d\n", !READ_ONCE(dev->wire_only));
+}
+
+static ssize_t local_carrier_store(struct device *device,
+				   struct device_attribute *attr,
+				   const char *buf, size_t count)
+{
+	struct tide_dev *dev = rdma_device_to_drv_device(device,
+							 struct tide_dev,
+							 ibdev);
+	bool local;
+	int ret = kstrtobool(buf, &local);
+
+	if (ret)
+		return ret;
+	WRITE_ONCE(dev->wire_only, !local);
+	return count;
+}
+
+static DEVICE_ATTR_RW(local_carrier);
+
+static struct attribute *tide_attrs[] = {
+	&dev_attr_local_carrier.attr,
+	NULL,
+};
+
+static const struct attribute_group tide_attr_group = {
+	.attrs = tide_attrs,
+};
 
 static const struct ib_device_ops tide_ops = {
 	.owner = THIS_MODULE,
@@ -285,6 +335,7 @@ static const struct ib_device_ops tide_ops = {
 	.destroy_qp = tide_destroy_qp,
 	.destroy_srq = tide_destroy_srq,
 	.detach_mcast = tide_detach_mcast,
+	.device_group = &tide_attr_group,
 	.disassociate_ucontext = tide_disassociate_ucontext,
 	.fill_res_cq_entry = tide_fill_res_cq_entry,
 	.fill_res_mr_entry = tide_fill_res_mr_entry,
@@ -401,6 +452,19 @@ static void catch_up_with_name(struct net_device *ndev)
 	ib_device_put(&dev->ibdev);
 }
 
+static int start_listening(struct tide_dev *dev)
+{
+	struct tide_listener *listener;
+
+	if (!READ_ONCE(wire))
+		return 0;
+	listener = tide_listen(dev_net(dev->ndev));
+	if (IS_ERR(listener))
+		return PTR_ERR(listener);
+	dev->listener = listener;
+	return 0;
+}
+
 /**
  * tide_device_add - make a device
  * @name: its name, with %d for a number
@@ -408,7 +472,8 @@ static void catch_up_with_name(struct net_device *ndev)
  *
  * Context: process, with a hold on @ndev, but not under rtnl.
  *
- * Return: 0; -EEXIST when the netdev has one; another negative errno.
+ * Return: 0; -EEXIST when the netdev has one; -EADDRINUSE when somebody else
+ * has RoCE's UDP port in the network namespace; another negative errno.
  */
 int tide_device_add(const char *name, struct net_device *ndev)
 {
@@ -421,7 +486,9 @@ int tide_device_add(const char *name, struct net_device *ndev)
 	if (IS_ERR(dev))
 		return PTR_ERR(dev);
 
-	ret = ib_device_set_netdev(&dev->ibdev, ndev, 1);
+	ret = start_listening(dev);
+	if (!ret)
+		ret = ib_device_set_netdev(&dev->ibdev, ndev, 1);
 	if (!ret)
 		ret = ib_register_device(&dev->ibdev, name, NULL);
 	if (ret)

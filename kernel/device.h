@@ -9,8 +9,12 @@
 #include <linux/platform_device.h>
 #include <rdma/ib_verbs.h>
 
+#include "arrival.h"
 #include "qp.h"
 #include "region.h"
+
+/* The only one that there is. */
+#define TIDE_DEFAULT_PKEY	0xffff
 
 /**
  * struct tide_dev - a device
@@ -21,6 +25,9 @@
  * @net: its directory of netdevs; it has @net_name
  * @net_name: what @ndev was called when that was last looked at
  * @node: in the module's list of devices
+ * @listener: by which its packets come
+ * @drops: packets that came to its addresses, and were no good
+ * @wire_only: packets are sent to who is on this host too
  * @next_cqn: last number given to a completion queue
  * @num_pds: protection domains that processes have; tide_claim() keeps it,
  *	and the others, within the limits that the device tells of
@@ -42,6 +49,9 @@ struct tide_dev {
 	struct kobject *net;
 	char net_name[IFNAMSIZ];
 	struct list_head node;
+	struct tide_listener *listener;
+	atomic64_t drops[TIDE_DROP_NUM];
+	bool wire_only;
 	atomic_t next_cqn;
 	atomic_t num_pds;
 	atomic_t num_cqs;

@@ -9,7 +9,10 @@
 
 struct tide_dev;
 
+bool tide_gid_is_here(const union ib_gid *gid, const struct tide_dev *dev);
+int tide_gid_ifindex(const struct ib_gid_attr *attr);
 bool tide_gid_is_of(const union ib_gid *gid, const struct tide_dev *dev);
+struct tide_dev *tide_gid_owner(const union ib_gid *gid, u64 net_cookie);
 int tide_add_gid(const struct ib_gid_attr *attr, void **context);
 int tide_del_gid(const struct ib_gid_attr *attr, void **context);
 

@@ -8,6 +8,7 @@
 #include <rdma/ib_verbs.h>
 #include <rdma/rdma_netlink.h>
 
+#include "arrival.h"
 #include "compat.h"
 #include "device.h"
 #include "module.h"
@@ -97,9 +98,12 @@ static int __init tide_init(void)
 	ret = tide_mirrors_init();
 	if (ret)
 		goto err_release_wq;
-	ret = ib_register_client(&tide_client);
+	ret = tide_arrival_init();
 	if (ret)
 		goto err_mirrors;
+	ret = ib_register_client(&tide_client);
+	if (ret)
+		goto err_arrival;
 	ret = register_netdevice_notifier(&tide_netdev_notifier);
 	if (ret)
 		goto err_client;
@@ -108,6 +112,8 @@ static int __init tide_init(void)
 
 err_client:
 	ib_unregister_client(&tide_client);
+err_arrival:
+	tide_arrival_exit();
 err_mirrors:
 	tide_mirrors_exit();
 err_release_wq:
@@ -123,6 +129,7 @@ static void __exit tide_exit(void)
 	tide_devices_remove_all();
 	unregister_netdevice_notifier(&tide_netdev_notifier);
 	ib_unregister_client(&tide_client);
+	tide_arrival_exit();
 	/* Pagers start works of queue pairs, those let go of pages. */
 	tide_mirrors_exit();
 	destroy_workqueue(tide_wq);

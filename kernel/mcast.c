@@ -7,11 +7,16 @@
  * as those on other hosts are.
  */
 #include <linux/hashtable.h>
+#include <linux/igmp.h>
+#include <linux/inetdevice.h>
 #include <linux/jhash.h>
 #include <linux/rculist.h>
+#include <linux/rtnetlink.h>
 #include <linux/slab.h>
+#include <net/addrconf.h>
 
 #include "device.h"
+#include "gid.h"
 #include "mcast.h"
 #include "qp.h"
 
@@ -81,6 +86,33 @@ static struct member *find_member(const struct group *group,
 	return NULL;
 }
 
+/*
+ * Join the IP multicast group of the same address, or leave it: that is how
+ * other hosts' datagrams find here.  Where there is none, they do not.
+ */
+static void join(struct tide_dev *dev, const union ib_gid *mgid, bool joins)
+{
+	struct net_device *ndev = dev->ndev;
+	const struct in6_addr *addr = (const struct in6_addr *)mgid;
+	struct in_device *in_dev;
+
+	if (!dev->listener)
+		return;
+	rtnl_lock();
+	if (!ipv6_addr_v4mapped(addr)) {
+		if (joins)
+			ipv6_dev_mc_inc(ndev, addr);
+		else
+			ipv6_dev_mc_dec(ndev, addr);
+	} else if ((in_dev = __in_dev_get_rtnl(ndev))) {
+		if (joins)
+			ip_mc_inc_group(in_dev, addr->s6_addr32[3]);
+		else
+			ip_mc_dec_group(in_dev, addr->s6_addr32[3]);
+	}
+	rtnl_unlock();
+}
+
 static struct group *make_group(struct tide_dev *dev,
 				const union ib_gid *mgid)
 {
@@ -96,6 +128,7 @@ static struct group *make_group(struct tide_dev *dev,
 	INIT_LIST_HEAD(&group->members);
 	hash_add_rcu(groups, &group->node, mgid_hash(mgid));
 	dev->mcast_groups++;
+	join(dev, mgid, true);
 	return group;
 }
 
@@ -105,6 +138,7 @@ static void drop_if_empty(struct group *group)
 		return;
 	hash_del_rcu(&group->node);
 	group->dev->mcast_groups--;
+	join(group->dev, &group->mgid, false);
 	kfree_rcu(group, rcu);
 }
 
@@ -139,6 +173,20 @@ static void remove_member(struct group *group, struct member *member)
 	kfree_rcu(member, rcu);
 }
 
+static u32 visit_members(const struct group *group,
+			 void (*visit)(struct tide_qp *qp, const void *arg),
+			 const void *arg)
+{
+	const struct member *member;
+	u32 visited = 0;
+
+	list_for_each_entry_rcu(member, &group->members, node) {
+		visit(member->qp, arg);
+		visited++;
+	}
+	return visited;
+}
+
 /**
  * tide_mcast_walk - find the members of a group
  * @dev: the device
@@ -155,16 +203,33 @@ u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
 		    const void *arg)
 {
 	const struct group *group = find_group(dev, mgid);
-	const struct member *member;
-	u32 visited = 0;
 
-	if (!group)
-		return 0;
-	list_for_each_entry_rcu(member, &group->members, node) {
-		visit(member->qp, arg);
-		visited++;
-	}
-	return visited;
+	return group ? visit_members(group, visit, arg) : 0;
+}
+
+/**
+ * tide_mcast_walk_netdev - find the members of a group by where something came
+ * @ndev: the netdev that it came by, or NULL
+ * @source: who has sent it; the sender's own device knows of it already
+ * @mgid: the group's address
+ * @visit: as for tide_mcast_walk()
+ * @arg: passed to it
+ *
+ * Context: as for tide_mcast_walk().
+ */
+void tide_mcast_walk_netdev(const struct net_device *ndev,
+			    const union ib_gid *source,
+			    const union ib_gid *mgid,
+			    void (*visit)(struct tide_qp *qp, const void *arg),
+			    const void *arg)
+{
+	const struct group *group;
+
+	hash_for_each_possible_rcu(groups, group, node, mgid_hash(mgid))
+		if (group->dev->ndev == ndev &&
+		    !memcmp(&group->mgid, mgid, sizeof(*mgid)) &&
+		    !tide_gid_is_of(source, group->dev))
+			visit_members(group, visit, arg);
 }
 
 int tide_attach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid)

@@ -17,6 +17,11 @@ u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
 		    void (*visit)(struct tide_qp *qp, const void *arg),
 		    const void *arg);
 
+void tide_mcast_walk_netdev(const struct net_device *ndev,
+			    const union ib_gid *source,
+			    const union ib_gid *mgid,
+			    void (*visit)(struct tide_qp *qp, const void *arg),
+			    const void *arg);
 int tide_attach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid);
 int tide_detach_mcast(struct ib_qp *ibqp, union ib_gid *mgid, u16 mlid);
 

@@ -17,6 +17,7 @@
 #include "requester.h"
 #include "responder.h"
 #include "stats.h"
+#include "wire.h"
 #include "xrc.h"
 
 /*
@@ -100,6 +101,7 @@ static void drop_parts(struct tide_qp *qp)
 {
 	tide_kqp_destroy(qp);
 	tide_datagrams_destroy(qp->dgs);
+	tide_wire_destroy(qp);
 	drop_queues(qp);
 }
 
@@ -187,6 +189,7 @@ void tide_qp_error(struct tide_qp *qp)
 	WRITE_ONCE(qp->state, IB_QPS_ERR);
 	if (qp->dgs)
 		tide_inbox_clear(&qp->dgs->inbox);
+	tide_wire_clear(qp);
 	tide_resp_flush(qp);
 	if (qp->resp.srq || qp->type == IB_QPT_XRC_TGT)
 		tide_qp_event(qp, IB_EVENT_QP_LAST_WQE_REACHED);
@@ -644,6 +647,7 @@ static void store_attr(struct tide_qp *qp, const struct ib_qp_attr *attr,
 			attr->qp_access_flags & TIDE_MR_RIGHTS;
 	if (mask & IB_QP_AV) {
 		store_path(qp, attr);
+		tide_wire_set_path(qp, attr);
 		/* What was not connected before may be now. */
 		tide_req_kick(qp);
 		tide_qp_kick_peer(qp);
@@ -656,6 +660,7 @@ static void take_out_of_service(struct tide_qp *qp)
 	WRITE_ONCE(qp->state, IB_QPS_RESET);
 	if (qp->dgs)
 		tide_inbox_clear(&qp->dgs->inbox);
+	tide_wire_clear(qp);
 	tide_resp_reset(qp);
 }
 
@@ -676,6 +681,8 @@ static int reset_qp(struct tide_qp *qp)
 	tide_mws_release(qp);
 
 	spin_lock_bh(&qp->lock);
+	if (qp->wire)
+		tide_wire_tx_forget(qp);
 	qp->attr = (struct ib_qp_attr) { .cap = qp->attr.cap };
 	spin_unlock_bh(&qp->lock);
 	return 0;
@@ -694,6 +701,9 @@ static void enter_state(struct tide_qp *qp, enum ib_qp_state next,
 	if (next == IB_QPS_SQD && prev != IB_QPS_SQD)
 		qp->drain_event = mask & IB_QP_EN_SQD_ASYNC_NOTIFY &&
 				  attr->en_sqd_async_notify;
+	if ((next == IB_QPS_RTR && prev == IB_QPS_INIT) ||
+	    (next == IB_QPS_RTS && prev == IB_QPS_RTR))
+		tide_wire_start(qp, next);
 	WRITE_ONCE(qp->state, next);
 	/* Somebody may have tried to reach us already. */
 	if (next == IB_QPS_RTR && prev != IB_QPS_RTR)
@@ -725,7 +735,7 @@ int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 		   struct ib_udata *udata)
 {
 	struct tide_qp *qp = to_tide_qp(ibqp);
-	int ret;
+	int ret = 0;
 
 	if (mask & ~IB_QP_ATTR_STANDARD_BITS)
 		return -EOPNOTSUPP;
@@ -734,11 +744,16 @@ int tide_modify_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 
 	/* The core lets several callers in at once. */
 	mutex_lock(&qp->modify);
+	if (mask & IB_QP_AV)
+		ret = tide_wire_prepare(qp, attr);
+	if (ret)
+		goto out;
 	spin_lock_bh(&qp->lock);
 	ret = transition(qp, ibqp->qp_type, attr, mask);
 	spin_unlock_bh(&qp->lock);
 	if (!ret && mask & IB_QP_STATE && attr->qp_state == IB_QPS_RESET)
 		ret = reset_qp(qp);
+out:
 	mutex_unlock(&qp->modify);
 	return ret;
 }
@@ -788,7 +803,9 @@ int tide_destroy_qp(struct ib_qp *ibqp, struct ib_udata *udata)
 	xa_erase(&qps, qp->qpn);
 	tide_ring_unpublish(&qp->req.sq);
 	tide_ring_unpublish(&qp->resp.rq);
+	tide_wire_shutdown(qp);
 	tide_req_shutdown(qp);
+	tide_wire_forget_routes(qp);
 	tide_mws_release(qp);
 	tide_qp_put(qp);
 	give_back(to_tide_dev(ibqp->device), ibqp->qp_type, udata);

@@ -13,7 +13,14 @@
 #include "qp.h"
 #include "stats.h"
 
-static struct rdma_stat_desc descs[TIDE_CNT_NUM + TIDE_ODP_COUNTERS] = {
+/* Where they are: a queue pair's, a region's, and the device's own. */
+enum {
+	ODP = TIDE_CNT_NUM,
+	DROPS = ODP + TIDE_ODP_COUNTERS,
+	COUNTERS = DROPS + TIDE_DROP_NUM
+};
+
+static struct rdma_stat_desc descs[COUNTERS] = {
 	[TIDE_CNT_TX_MSGS] = { .name = "tx_msgs" },
 	[TIDE_CNT_TX_BYTES] = { .name = "tx_bytes" },
 	[TIDE_CNT_RX_MSGS] = { .name = "rx_msgs" },
@@ -26,6 +33,14 @@ static struct rdma_stat_desc descs[TIDE_CNT_NUM + TIDE_ODP_COUNTERS] = {
 	[TIDE_CNT_REMOTE_ERRORS] = { .name = "remote_errors" },
 	[TIDE_CNT_LOCAL_ERRORS] = { .name = "local_errors" },
 	[TIDE_CNT_FAULT_WAITS] = { .name = "fault_waits" },
+	/* These have the names that they have elsewhere. */
+	[TIDE_CNT_OUT_OF_SEQUENCE] = { .name = "out_of_sequence" },
+	[TIDE_CNT_DUPLICATES] = { .name = "duplicate_request" },
+	[TIDE_CNT_SEQUENCE_NAKS] = { .name = "packet_seq_err" },
+	[TIDE_CNT_IMPLIED_NAKS] = { .name = "implied_nak_seq_err" },
+	[TIDE_CNT_ACK_TIMEOUTS] = { .name = "local_ack_timeout_err" },
+	[DROPS + TIDE_DROP_ICRC] = { .name = "rx_icrc_errors" },
+	[DROPS + TIDE_DROP_MALFORMED] = { .name = "rx_malformed" },
 };
 
 struct rdma_hw_stats *tide_alloc_hw_port_stats(struct ib_device *ibdev,
@@ -48,21 +63,23 @@ int tide_get_hw_stats(struct ib_device *ibdev, struct rdma_hw_stats *stats,
 	struct tide_dev *dev = to_tide_dev(ibdev);
 	unsigned long qpn = 0;
 	struct tide_qp *qp;
+	int i;
 
 	if (!port)
 		return -EOPNOTSUPP;
 	/* Held throughout, so that a queue pair counts once: here or there. */
 	mutex_lock(&dev->stats_lock);
 	memcpy(stats->value, dev->retired, sizeof(dev->retired));
-	memcpy(stats->value + TIDE_CNT_NUM, dev->retired_odp,
-	       sizeof(dev->retired_odp));
-	tide_mr_add_counts(ibdev, stats->value + TIDE_CNT_NUM);
+	memcpy(stats->value + ODP, dev->retired_odp, sizeof(dev->retired_odp));
+	tide_mr_add_counts(ibdev, stats->value + ODP);
 	while ((qp = tide_qp_next(&qpn))) {
 		if (qp->dev == dev && !qp->retired)
 			add_up(stats->value, qp->counts);
 		tide_qp_put(qp);
 	}
 	mutex_unlock(&dev->stats_lock);
+	for (i = 0; i < TIDE_DROP_NUM; i++)
+		stats->value[DROPS + i] = atomic64_read(&dev->drops[i]);
 	return ARRAY_SIZE(descs);
 }
 
@@ -125,5 +142,5 @@ void __init tide_stats_init(void)
 	int i;
 
 	for (i = 0; i < TIDE_ODP_COUNTERS; i++)
-		descs[TIDE_CNT_NUM + i].name = tide_odp_counter_name(i);
+		descs[ODP + i].name = tide_odp_counter_name(i);
 }

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * lane.c - packets that wait for memory, and the worker that brings it in.
+ */
+#include <linux/slab.h>
+
+#include "lane.h"
+#include "module.h"
+#include "pager.h"
+#include "qp.h"
+#include "requester.h"
+#include "wire.h"
+
+static bool lane_is_of_requests(const struct tide_lane *lane)
+{
+	return lane == &lane->qp->wire->requests;
+}
+
+static struct tide_waiting *waiting_alloc(struct tide_lane *lane)
+{
+	if (lane->own_used)
+		return kmalloc(sizeof(struct tide_waiting),
+			       GFP_ATOMIC | __GFP_NOWARN);
+	lane->own_used = true;
+	return &lane->own;
+}
+
+static void waiting_free(struct tide_lane *lane, struct tide_waiting *waiting)
+{
+	consume_skb(waiting->arrival.skb);
+	if (waiting == &lane->own)
+		lane->own_used = false;
+	else
+		kfree(waiting);
+}
+
+/**
+ * tide_lane_append - have a packet wait
+ * @lane: the lane
+ * @arrival: the packet
+ *
+ * Context: any but hard interrupts, under tide_qp.lock.
+ *
+ * Return: false if there is no room, and it is lost.
+ */
+bool tide_lane_append(struct tide_lane *lane,
+		      const struct tide_arrival *arrival)
+{
+	struct tide_waiting *waiting;
+
+	if (lane->length >= TIDE_LANE_MAX)
+		return false;
+	waiting = waiting_alloc(lane);
+	if (!waiting)
+		return false;
+	waiting->arrival = *arrival;
+	skb_get(waiting->arrival.skb);
+	list_add_tail(&waiting->node, &lane->queue);
+	lane->length++;
+	return true;
+}
+
+/* Run the worker.  Context: any. */
+void tide_lane_kick(struct tide_lane *lane)
+{
+	tide_qp_get(lane->qp);
+	if (!queue_work(tide_wq, &lane->work))
+		tide_qp_put(lane->qp);
+}
+
+/**
+ * tide_lane_fault - note what the packet being executed lacks
+ * @lane: its lane
+ * @fault: the memory; its reference on the region becomes the lane's
+ *
+ * Context: under tide_qp.lock.
+ */
+void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault)
+{
+	lane->fault = *fault;
+	lane->fault_of = lane->qp->resp.incarnation;
+}
+
+/**
+ * tide_lane_clear - forget whoever waits
+ * @lane: of a queue pair that executes no more for now
+ *
+ * What a pager has to give back is left to the worker, which is told.
+ *
+ * Context: under tide_qp.lock.
+ */
+void tide_lane_clear(struct tide_lane *lane)
+{
+	struct tide_waiting *waiting, *next;
+
+	list_for_each_entry_safe(waiting, next, &lane->queue, node)
+		waiting_free(lane, waiting);
+	INIT_LIST_HEAD(&lane->queue);
+	lane->length = 0;
+	tide_lane_kick(lane);
+}
+
+static enum tide_verdict execute(struct tide_lane *lane,
+				 const struct tide_arrival *arrival,
+				 struct tide_outbox *out)
+{
+	return lane_is_of_requests(lane) ?
+	       tide_wire_serve(lane->qp, arrival, out) :
+	       tide_wire_respond(lane->qp, arrival);
+}
+
+/* Whether the first one is still the one that the worker works for. */
+static bool is_expected(const struct tide_lane *lane)
+{
+	return lane->length && lane->works_for == lane->qp->resp.incarnation;
+}
+
+/* Execute the first one, or as much of it as can be.  The qp is locked. */
+static void execute_first(struct tide_lane *lane, struct tide_outbox *out)
+{
+	struct tide_waiting *first = list_first_entry(&lane->queue,
+							 struct tide_waiting,
+						 node);
+	enum tide_verdict verdict;
+
+	/* Whatever ends the queue pair now clears the rest. */
+	list_del(&first->node);
+	lane->length--;
+	verdict = execute(lane, &first->arrival, out);
+	if (verdict != TIDE_FAULT)
+		lane->lost = 0;
+	if (verdict == TIDE_FAULT || verdict == TIDE_MORE) {
+		list_add(&first->node, &lane->queue);
+		lane->length++;
+	} else {
+		waiting_free(lane, first);
+	}
+}
+
+/*
+ * Go on with the first one, unless it is known already what it lacks.  *fault
+ * becomes that, and *wanted whether it still does.  False when nobody waits.
+ */
+static bool step(struct tide_lane *lane, struct tide_fault *fault,
+		 bool *wanted)
+{
+	struct tide_qp *qp = lane->qp;
+	struct tide_outbox out;
+	struct tide_hold hold;
+	bool more;
+
+	out.num = 0;
+	spin_lock_bh(&qp->lock);
+	lane->page_error &= is_expected(lane);
+	if (lane->length && !lane->fault.region)
+		execute_first(lane, &out);
+	lane->page_error = false;
+	*fault = lane->fault;
+	lane->fault.region = NULL;
+	lane->works_for = lane->fault_of;
+	*wanted = is_expected(lane);
+	more = lane->length;
+	if (!more && lane_is_of_requests(lane))
+		tide_wire_acknowledge(qp, &out);
+	/* What comes next may be executed elsewhere, without them. */
+	hold = lane->hold;
+	lane->hold.nr = 0;
+	spin_unlock_bh(&qp->lock);
+	tide_odp_release(&hold);
+	tide_outbox_send(&out);
+	return more;
+}
+
+/* Whether the worker has to go on waiting for its pager. */
+static bool pager_pending(struct tide_lane *lane)
+{
+	struct tide_qp *qp = lane->qp;
+	bool expected, done;
+
+	if (!lane->pager)
+		return false;
+	done = tide_pager_is_done(lane->pager);
+	spin_lock_bh(&qp->lock);
+	expected = is_expected(lane);
+	if (expected && !done) {
+		spin_unlock_bh(&qp->lock);
+		return true;
+	}
+	lane->paging = false;
+	if (expected)
+		lane->page_error = tide_pager_take(lane->pager, &lane->hold);
+	spin_unlock_bh(&qp->lock);
+	tide_pager_drop(lane->pager);
+	lane->pager = NULL;
+	return false;
+}
+
+static void kick_requests(struct tide_qp *qp)
+{
+	tide_lane_kick(&qp->wire->requests);
+}
+
+static void kick_responses(struct tide_qp *qp)
+{
+	tide_lane_kick(&qp->wire->responses);
+}
+
+/*
+ * A pager has been started: that may take longer than the requester would
+ * wait for an acknowledgement.
+ */
+static void tell_of_paging(struct tide_lane *lane)
+{
+	struct tide_outbox out;
+
+	out.num = 0;
+	spin_lock_bh(&lane->qp->lock);
+	lane->paging = lane->length;
+	if (lane->paging && lane_is_of_requests(lane))
+		tide_wire_not_ready(lane->qp, &out);
+	spin_unlock_bh(&lane->qp->lock);
+	tide_outbox_send(&out);
+}
+
+/* Bring in what is missing, or have a pager do so.  Sleeps. */
+static void page_in(struct tide_lane *lane, const struct tide_fault *fault)
+{
+	bool pin = lane->lost++ >= TIDE_MAX_LOST;
+	struct tide_pager *pager;
+	int ret = -EBUSY;
+
+	if (!pin)
+		ret = tide_odp_fault(fault, false, false);
+	if (ret == -EBUSY || ret == -EFAULT || ret == -ENOMEM) {
+		pager = tide_pager_start(lane->qp, fault, pin,
+					 lane_is_of_requests(lane) ?
+					 kick_requests : kick_responses);
+		ret = PTR_ERR_OR_ZERO(pager);
+		if (!ret)
+			lane->pager = pager;
+	}
+	if (ret == -ENOMEM)
+		schedule_timeout_uninterruptible(TIDE_MEMORY_PAUSE);
+	else if (lane->pager)
+		tell_of_paging(lane);
+	else
+		lane->page_error = ret;
+}
+
+static void lane_work(struct work_struct *work)
+{
+	struct tide_lane *lane = container_of(work, struct tide_lane, work);
+	struct tide_qp *qp = lane->qp;
+	struct tide_fault fault;
+	bool more = true, wanted;
+
+	while (more && !pager_pending(lane)) {
+		/* There may be no end of what comes meanwhile. */
+		cond_resched();
+		more = step(lane, &fault, &wanted);
+		if (!fault.region)
+			continue;
+		if (wanted)
+			page_in(lane, &fault);
+		tide_region_put(fault.region);
+	}
+	/* Responses make room for requests. */
+	tide_req_doorbell(qp);
+	tide_qp_put(qp);
+}
+
+void tide_lane_init(struct tide_lane *lane, struct tide_qp *qp)
+{
+	lane->qp = qp;
+	INIT_LIST_HEAD(&lane->queue);
+	INIT_WORK(&lane->work, lane_work);
+}
+
+/* Nobody waits in it, and nobody will. */
+void tide_lane_destroy(struct tide_lane *lane)
+{
+	WARN_ON(lane->length || lane->fault.region || lane->pager ||
+		lane->hold.nr);
+}

@@ -1,0 +1,1101 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * wire_requester.c - sending requests in packets, and what comes back (IBTA
+ * 9.7.2 and 9.7.5.1, 9.8.2).
+ *
+ * Who has the run bit sends: it goes through the send queue ahead of what is
+ * acknowledged, by one window.  What comes back is taken wherever that is,
+ * under tide_qp.lock: it moves @una, completes work requests, and has the
+ * runner go back (@seek) when something was lost.
+ *
+ * A work request's entry is the queue's until it is completed.  To send it
+ * again is to load it from there once more.
+ */
+#include "flush.h"
+#include "mirror.h"
+#include "requester.h"
+#include "sg.h"
+#include "timing.h"
+#include "wire.h"
+
+/* Packets that may be under way. */
+#define WINDOW		128
+
+/* After how many packets the responder is asked for an acknowledgement. */
+#define ACK_EVERY	32
+
+/*
+ * Responses that one read request asks for.  A longer read is many requests,
+ * so that its responses keep to the window too.
+ */
+#define READ_CHUNK	32
+
+/* What a burst costs of the budget beyond its payload. */
+#define BURST_COST	1024
+
+/* What there is to do next. */
+enum todo { NOTHING, SEND, OWN };
+
+static bool opcode_is_answered(u8 opcode)
+{
+	switch (opcode) {
+	case IB_WR_RDMA_READ:
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+	case IB_WR_ATOMIC_WRITE:
+	case IB_WR_FLUSH:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static struct tide_sent *sent_at(struct tide_qp *qp, u32 index)
+{
+	return &qp->wire->tx.sent[index & qp->req.sq.mask];
+}
+
+static u32 packets_of(const struct tide_wire *wire, u32 length)
+{
+	return length ? DIV_ROUND_UP(length, wire->mtu) : 1;
+}
+
+static u32 behind(const struct tide_sent *sent)
+{
+	return tide_psn_add(sent->last, 1);
+}
+
+/* The timer */
+
+static bool is_waiting_for_ack(const struct tide_wire_tx *tx)
+{
+	return tx->una != tx->end;
+}
+
+static unsigned long in_future(u64 ns)
+{
+	return (jiffies + nsecs_to_jiffies(ns) + 1) ?: 1;
+}
+
+/* Wait until then, or for ever. */
+static void set_deadline(struct tide_wire_tx *tx, unsigned long deadline)
+{
+	tx->deadline = deadline;
+	/* One that fires before only looks again. */
+	if (deadline && (!timer_pending(&tx->timer) ||
+			 time_before(deadline, tx->timer.expires)))
+		mod_timer(&tx->timer, deadline);
+}
+
+static void expect_ack(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	u64 ns = tide_ack_timeout_ns(qp->attr.timeout);
+
+	if (tx->not_ready)
+		return;
+	set_deadline(tx, ns && is_waiting_for_ack(tx) ? in_future(ns) : 0);
+}
+
+/* What was answered; under tide_qp.lock, as all that follows up to sending */
+
+static void complete_oldest(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	u32 index = qp->req.sq.index;
+
+	if (tx->in_index == index)
+		tx->in_loaded = false;
+	tide_count(qp, TIDE_CNT_TX_MSGS, 1);
+	tide_req_complete(qp, &sent_at(qp, index)->request, IB_WC_SUCCESS);
+}
+
+static bool has_oldest(const struct tide_qp *qp)
+{
+	return qp->req.sq.index != qp->wire->tx.top;
+}
+
+/* The work request that @una is of; there must be one. */
+static struct tide_sent *oldest(struct tide_qp *qp)
+{
+	return sent_at(qp, qp->req.sq.index);
+}
+
+static void fail_oldest(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_request request = oldest(qp)->request;
+
+	tide_req_fail(qp, &request, verdict);
+}
+
+/* All before @una is through: complete what that makes complete. */
+static void complete_through(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	while (has_oldest(qp) && qp->state != IB_QPS_ERR &&
+	       tide_psn_diff(tx->una, oldest(qp)->last) > 0)
+		complete_oldest(qp);
+	while (tx->ends_num &&
+	       tide_psn_diff(tx->una, tx->ends[tx->ends_first]) >= 0) {
+		tx->ends_first = (tx->ends_first + 1) % TIDE_MAX_RD_ATOMIC;
+		tx->ends_num--;
+	}
+}
+
+static void advance(struct tide_qp *qp, u32 una)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (tx->una == una)
+		return;
+	tx->una = una;
+	tx->retries = 0;
+	tx->rnr_retries = 0;
+	tx->asked_again = false;
+	tx->not_ready = false;
+	complete_through(qp);
+	/* What was to be sent again has arrived after all. */
+	if (tide_psn_diff(tx->una, tx->psn) > 0)
+		tx->seek = true;
+	expect_ack(qp);
+}
+
+/*
+ * The responder has executed all before @psn.  What it answers is not through
+ * by that.
+ */
+static void acknowledged(struct tide_qp *qp, u32 psn)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	struct tide_sent *sent;
+	u32 index;
+
+	for (index = qp->req.sq.index; index != tx->top; index++) {
+		sent = sent_at(qp, index);
+		if (tide_psn_diff(sent->first, psn) >= 0)
+			break;
+		if (!opcode_is_answered(sent->request.opcode))
+			continue;
+		if (tide_psn_diff(tx->una, sent->first) < 0)
+			psn = sent->first;
+		else
+			psn = tx->una;
+		break;
+	}
+	if (tide_psn_diff(psn, tx->una) > 0)
+		advance(qp, psn);
+}
+
+/* Send again from @una on; false when that was tried often enough. */
+static bool go_back(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (!has_oldest(qp))
+		return false;
+	if (tx->retries++ >= qp->attr.retry_cnt) {
+		fail_oldest(qp, TIDE_SILENT);
+		return false;
+	}
+	tx->seek = true;
+	return true;
+}
+
+/* Responses are missing; one that was late is no reason to ask once more. */
+static void responses_lost(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (tx->asked_again)
+		return;
+	tx->asked_again = true;
+	tide_count(qp, TIDE_CNT_IMPLIED_NAKS, 1);
+	go_back(qp);
+}
+
+static void not_ready(struct tide_qp *qp, u8 timer)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (tx->not_ready)
+		return;
+	if (qp->attr.rnr_retry != TIDE_RNR_RETRY_FOREVER &&
+	    tx->rnr_retries++ >= qp->attr.rnr_retry) {
+		fail_oldest(qp, TIDE_RNR);
+		return;
+	}
+	tide_count(qp, TIDE_CNT_RNR_WAITS, 1);
+	tx->not_ready = true;
+	tx->seek = true;
+	set_deadline(tx, in_future(tide_rnr_timer_ns(timer)));
+}
+
+static void nak(struct tide_qp *qp, u8 code)
+{
+	switch (code) {
+	case TIDE_NAK_CODE_SEQUENCE:
+		tide_count(qp, TIDE_CNT_SEQUENCE_NAKS, 1);
+		go_back(qp);
+		break;
+	case TIDE_NAK_CODE_INVALID:
+		fail_oldest(qp, TIDE_NAK_INVALID);
+		break;
+	case TIDE_NAK_CODE_ACCESS:
+		fail_oldest(qp, TIDE_NAK_ACCESS);
+		break;
+	case TIDE_NAK_CODE_OP:
+		fail_oldest(qp, TIDE_NAK_OP);
+		break;
+	default:
+		break;
+	}
+}
+
+static void take_ack(struct tide_qp *qp, const struct tide_packet *packet)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	u8 rest = packet->syndrome & TIDE_AETH_REST;
+	u32 next = tide_psn_add(packet->psn, 1);
+
+	switch (packet->syndrome & TIDE_AETH_KIND) {
+	case TIDE_AETH_ACK:
+		acknowledged(qp, next);
+		if (tx->una != next && has_oldest(qp) &&
+		    tide_psn_diff(next, tx->una) > 0)
+			responses_lost(qp);
+		break;
+	case TIDE_AETH_RNR:
+		acknowledged(qp, packet->psn);
+		if (tx->una == packet->psn)
+			not_ready(qp, rest);
+		else if (tide_psn_diff(packet->psn, tx->una) > 0)
+			responses_lost(qp);
+		break;
+	case TIDE_AETH_NAK:
+		acknowledged(qp, packet->psn);
+		if (tx->una == packet->psn || rest == TIDE_NAK_CODE_SEQUENCE)
+			nak(qp, rest);
+		else
+			responses_lost(qp);
+		break;
+	default:
+		break;
+	}
+}
+
+/* Where a response goes: the buffers of the oldest work request. */
+static enum tide_verdict load_buffers(struct tide_qp *qp, u32 offset)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	u32 index = qp->req.sq.index;
+
+	if (tx->in_loaded && tx->in_index == index)
+		return TIDE_DONE;
+	if (!tide_req_load_buffers(qp, index, &tx->in) ||
+	    tide_sg_length(&tx->in) < oldest(qp)->request.length)
+		return TIDE_LOCAL_QP_OP;
+	tide_sg_skip(&tx->in, offset);
+	tx->in_index = index;
+	tx->in_loaded = true;
+	return TIDE_DONE;
+}
+
+/* Copy some of a response; @from is @len bytes of it. */
+static enum tide_verdict deliver_piece(struct tide_qp *qp, void *from, u32 len)
+{
+	struct tide_lane *lane = &qp->wire->responses;
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	struct tide_side src = { .kaddr = from };
+	struct tide_copy_stop stop;
+	struct tide_side dst;
+	int ret;
+
+	dst = tide_sg_side(&tx->in, qp->pd_id, IB_ACCESS_LOCAL_WRITE, &len);
+	dst.leaf = &lane->leaf;
+	dst.hold = &lane->hold;
+	ret = lane->page_error ? -EACCES : tide_copy(&dst, &src, len, &stop);
+	if (ret == -EFAULT) {
+		tide_lane_fault(lane, &stop.fault);
+		return TIDE_FAULT;
+	}
+	if (ret < 0)
+		return TIDE_LOCAL_PROT;
+	tide_sg_advance(&tx->in, ret);
+	tx->in_part += ret;
+	return TIDE_MORE;
+}
+
+static enum tide_verdict deliver(struct tide_qp *qp,
+				 const struct tide_arrival *arrival,
+				 u64 *original, u32 total)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	enum tide_verdict verdict = TIDE_MORE;
+	void *from;
+	u32 len;
+
+	while (tx->in_part < total && verdict == TIDE_MORE) {
+		len = total - tx->in_part;
+		if (original)
+			from = (void *)original + tx->in_part;
+		else
+			from = tide_arrival_piece(arrival, tx->in_part, &len);
+		verdict = deliver_piece(qp, from, len);
+	}
+	return verdict == TIDE_MORE ? TIDE_DONE : verdict;
+}
+
+/* A response to the oldest work request, the one that is due. */
+static enum tide_verdict take_due(struct tide_qp *qp,
+				  const struct tide_arrival *arrival)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	const struct tide_sent *sent = oldest(qp);
+	struct tide_wire *wire = qp->wire;
+	u32 offset = tide_psn_diff(packet->psn, sent->first) * wire->mtu;
+	bool atomic = tide_packet_op(packet) == TIDE_ATOMIC_ACK;
+	u64 original = packet->original;
+	u32 total = packet->payload_len;
+	enum tide_verdict verdict;
+
+	switch (sent->request.opcode) {
+	case IB_WR_RDMA_READ:
+		if (atomic || total != min(wire->mtu,
+					   sent->request.length - offset))
+			return TIDE_BAD_RESPONSE;
+		break;
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		if (!atomic)
+			return TIDE_BAD_RESPONSE;
+		total = sizeof(original);
+		break;
+	default:
+		return atomic || total ? TIDE_BAD_RESPONSE : TIDE_DONE;
+	}
+	if (!total)
+		return TIDE_DONE;
+	verdict = load_buffers(qp, offset);
+	return verdict == TIDE_DONE ?
+	       deliver(qp, arrival, atomic ? &original : NULL, total) :
+	       verdict;
+}
+
+static enum tide_verdict take_response(struct tide_qp *qp,
+				       const struct tide_arrival *arrival)
+{
+	u32 psn = arrival->packet.psn;
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	enum tide_verdict verdict;
+
+	acknowledged(qp, psn);
+	if (tx->una != psn || !has_oldest(qp)) {
+		responses_lost(qp);
+		return TIDE_DONE;
+	}
+	if (!opcode_is_answered(oldest(qp)->request.opcode))
+		return TIDE_DONE;
+	verdict = take_due(qp, arrival);
+	if (verdict == TIDE_FAULT)
+		return verdict;
+	tx->in_part = 0;
+	if (verdict == TIDE_DONE)
+		advance(qp, tide_psn_add(psn, 1));
+	else
+		fail_oldest(qp, verdict);
+	return TIDE_DONE;
+}
+
+/**
+ * tide_wire_respond - take a response or an acknowledgement, or go on with one
+ * @qp: the requester, locked, in a state in which it may finish sends
+ * @arrival: the packet
+ *
+ * Context: softirq, or the worker of the lane of responses.  The requester has
+ * to be run afterwards.
+ *
+ * Return: TIDE_DONE, or TIDE_FAULT when memory is missing, which the lane
+ * knows of.
+ */
+enum tide_verdict tide_wire_respond(struct tide_qp *qp,
+				    const struct tide_arrival *arrival)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	/* Of long ago, or of what was never sent. */
+	if (tide_psn_diff(packet->psn, tx->una) < 0 ||
+	    tide_psn_diff(packet->psn, tx->end) >= 0)
+		return TIDE_DONE;
+	if (tide_packet_op(packet) != TIDE_ACK)
+		return take_response(qp, arrival);
+	take_ack(qp, packet);
+	return TIDE_DONE;
+}
+
+static void timed_out(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (tx->not_ready) {
+		tx->not_ready = false;
+		set_deadline(tx, 0);
+		return;
+	}
+	/* They have come, and wait here. */
+	if (tide_lane_is_busy(&qp->wire->responses)) {
+		expect_ack(qp);
+		return;
+	}
+	tide_count(qp, TIDE_CNT_ACK_TIMEOUTS, 1);
+	tx->asked_again = false;
+	if (go_back(qp))
+		expect_ack(qp);
+}
+
+/* The timer of a requester on the wire. */
+void tide_wire_timeout(struct timer_list *timer)
+{
+	struct tide_wire *wire = container_of(timer, struct tide_wire,
+					      tx.timer);
+	struct tide_wire_tx *tx = &wire->tx;
+	struct tide_qp *qp = wire->requests.qp;
+
+	spin_lock(&qp->lock);
+	if (tx->deadline && time_before(jiffies, tx->deadline))
+		mod_timer(&tx->timer, tx->deadline);
+	else if (tx->deadline && qp->ibqp && tide_qp_may_finish_sends(qp))
+		timed_out(qp);
+	spin_unlock(&qp->lock);
+	tide_req_softirq(qp);
+}
+
+/* Sending, by who has the run bit; still under tide_qp.lock */
+
+static void seek(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	tx->seek = false;
+	tx->psn = tx->una;
+	tx->next = qp->req.sq.index;
+	qp->req.busy = false;
+	tx->ends_num = 0;
+}
+
+/* Give a work request its sequence numbers. */
+static void number(struct tide_qp *qp)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_wire *wire = qp->wire;
+	struct tide_sent *sent = sent_at(qp, wire->tx.top);
+	u32 packets = 1;
+
+	if (req->op.opcode != IB_WR_FLUSH)
+		packets = packets_of(wire, req->op.length);
+	*sent = (struct tide_sent) {
+		.request = tide_req_current(req),
+		.first = wire->tx.psn,
+		.last = tide_psn_add(wire->tx.psn, packets - 1),
+	};
+	wire->tx.top++;
+}
+
+static bool is_unchanged(struct tide_qp *qp)
+{
+	const struct tide_request *before =
+		&sent_at(qp, qp->wire->tx.next)->request;
+
+	return before->opcode == qp->req.op.opcode &&
+	       before->length == qp->req.op.length;
+}
+
+/* The queue pair is locked. */
+static void fail_loaded(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_request request = tide_req_current(&qp->req);
+
+	tide_req_fail(qp, &request, verdict);
+	if (qp->state == IB_QPS_SQE)
+		tide_wire_tx_forget(qp);
+}
+
+/* Load the next work request; false when there is none that may be sent. */
+static bool load_next(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	struct tide_requester *req = &qp->req;
+	bool in_turn = tx->next == req->sq.index;
+	bool anew = tx->next == tx->top;
+	enum tide_verdict verdict;
+
+	if (tide_req_posted(qp) <= tx->next - req->sq.index ||
+	    (anew && qp->state != IB_QPS_RTS))
+		return false;
+	verdict = tide_req_load(qp, tx->next);
+	if (verdict == TIDE_DONE && !anew && !is_unchanged(qp))
+		verdict = TIDE_LOCAL_QP_OP;
+	if (verdict != TIDE_DONE) {
+		if (in_turn)
+			fail_loaded(qp, verdict);
+		return false;
+	}
+	if (tide_opcode_is_own(req->op.opcode)) {
+		req->busy = in_turn;
+		return in_turn;
+	}
+	if (req->fence && tx->ends_num)
+		return false;
+	if (anew)
+		number(qp);
+	else if (req->op.opcode != IB_WR_RDMA_READ && !req->inline_data)
+		tide_sg_skip(&req->sg, tide_psn_diff(tx->psn,
+			     sent_at(qp, tx->next)->first) * qp->wire->mtu);
+	req->busy = true;
+	return true;
+}
+
+static bool has_room(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (!tide_qp_is_reliable(qp))
+		return true;
+	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= WINDOW)
+		return false;
+	return !opcode_is_answered(qp->req.op.opcode) ||
+	       tx->ends_num < qp->attr.max_rd_atomic;
+}
+
+/**
+ * tide_wire_tx_forget - nothing is under way any more
+ * @qp: the queue pair, locked, by who has the run bit or when there is nobody
+ */
+void tide_wire_tx_forget(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	tx->top = qp->req.sq.index;
+	tx->next = tx->top;
+	tx->una = tx->end;
+	tx->psn = tx->end;
+	tx->seek = false;
+	tx->asked_again = false;
+	tx->ends_num = 0;
+	tx->deadline = 0;
+	tx->not_ready = false;
+	tx->retries = 0;
+	tx->rnr_retries = 0;
+	tx->in_loaded = false;
+	tx->in_part = 0;
+}
+
+/* Sending begins, with the first sequence number.  The qp is locked. */
+void tide_wire_tx_start(struct tide_qp *qp)
+{
+	qp->wire->tx.end = qp->attr.sq_psn & TIDE_PSN_MASK;
+	tide_wire_tx_forget(qp);
+}
+
+/* Nothing is left to send; in SQD, nothing to wait for either? */
+static void idle(struct tide_qp *qp)
+{
+	if (qp->state == IB_QPS_SQD && !has_oldest(qp))
+		tide_req_drained(qp);
+	if (qp->state == IB_QPS_ERR || qp->state == IB_QPS_SQE) {
+		tide_req_flush(qp);
+		tide_wire_tx_forget(qp);
+	}
+}
+
+static enum todo what_next(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	enum todo todo = NOTHING;
+
+	spin_lock_bh(&qp->lock);
+	if (!qp->ibqp)
+		goto out;
+	if (!tide_qp_may_finish_sends(qp)) {
+		qp->req.busy = false;
+		idle(qp);
+		goto out;
+	}
+	if (tx->seek)
+		seek(qp);
+	if (!qp->req.busy && !load_next(qp)) {
+		idle(qp);
+		goto out;
+	}
+	if (tide_opcode_is_own(qp->req.op.opcode))
+		todo = OWN;
+	else if (has_room(qp))
+		todo = SEND;
+out:
+	spin_unlock_bh(&qp->lock);
+	return todo;
+}
+
+/* Composing packets; no longer locked */
+
+/**
+ * struct plan - the packets of a burst
+ * @num: how many
+ * @size: bytes of each but the last
+ * @last: and of the last
+ * @psn: of the first
+ * @offset: of its payload in the message
+ * @ends: behind the responses, if there will be any
+ */
+struct plan {
+	u32 num;
+	u32 size;
+	u32 last;
+	u32 psn;
+	u32 offset;
+	u32 ends;
+};
+
+static enum tide_packet_op op_of_send(u8 opcode, bool first, bool last)
+{
+	if (!last)
+		return first ? TIDE_SEND_FIRST : TIDE_SEND_MIDDLE;
+	switch (opcode) {
+	case IB_WR_SEND_WITH_IMM:
+		return first ? TIDE_SEND_ONLY_IMM : TIDE_SEND_LAST_IMM;
+	case IB_WR_SEND_WITH_INV:
+		return first ? TIDE_SEND_ONLY_INV : TIDE_SEND_LAST_INV;
+	default:
+		return first ? TIDE_SEND_ONLY : TIDE_SEND_LAST;
+	}
+}
+
+static enum tide_packet_op op_of_write(u8 opcode, bool first, bool last)
+{
+	bool imm = opcode == IB_WR_RDMA_WRITE_WITH_IMM;
+
+	if (!last)
+		return first ? TIDE_WRITE_FIRST : TIDE_WRITE_MIDDLE;
+	if (imm)
+		return first ? TIDE_WRITE_ONLY_IMM : TIDE_WRITE_LAST_IMM;
+	return first ? TIDE_WRITE_ONLY : TIDE_WRITE_LAST;
+}
+
+static enum tide_packet_op op_of(u8 opcode, bool first, bool last)
+{
+	switch (opcode) {
+	case IB_WR_RDMA_WRITE:
+	case IB_WR_RDMA_WRITE_WITH_IMM:
+		return op_of_write(opcode, first, last);
+	case IB_WR_RDMA_READ:
+		return TIDE_READ_REQUEST;
+	case IB_WR_ATOMIC_CMP_AND_SWP:
+		return TIDE_COMPARE_SWAP_REQUEST;
+	case IB_WR_ATOMIC_FETCH_AND_ADD:
+		return TIDE_FETCH_ADD_REQUEST;
+	case IB_WR_ATOMIC_WRITE:
+		return TIDE_ATOMIC_WRITE_REQUEST;
+	case IB_WR_FLUSH:
+		return TIDE_FLUSH_REQUEST;
+	default:
+		return op_of_send(opcode, first, last);
+	}
+}
+
+/* Bytes that a request packet asks for, or is about. */
+static u32 asked_for(const struct tide_qp *qp, u32 offset)
+{
+	const struct tide_op *op = &qp->req.op;
+	u32 chunk = READ_CHUNK * qp->wire->mtu;
+
+	switch (op->opcode) {
+	case IB_WR_RDMA_READ:
+		/* What is asked again must not be more than was asked. */
+		return min(op->length - offset, chunk - offset % chunk);
+	case IB_WR_FLUSH:
+		return tide_flush_is_of_range(op->flush) ? op->left : 0;
+	default:
+		return op->length;
+	}
+}
+
+static bool op_has_payload(u8 opcode)
+{
+	return !opcode_is_answered(opcode) || opcode == IB_WR_ATOMIC_WRITE;
+}
+
+/* The packet that carries the message on from @offset. */
+static struct tide_packet make_packet(const struct tide_qp *qp, u32 psn,
+				      u32 offset)
+{
+	const struct tide_op *op = &qp->req.op;
+	u32 left = op->length - offset;
+	bool payload = op_has_payload(op->opcode);
+	bool last = left <= qp->wire->mtu || !payload;
+	struct tide_packet packet =
+		tide_wire_packet(qp, op_of(op->opcode, !offset, last), psn);
+
+	packet.solicited = last && op->solicited;
+	packet.ack_request = tide_qp_is_reliable(qp) &&
+			     (last || !(psn % ACK_EVERY));
+	packet.srqn = op->srqn;
+	packet.rkey = op->rkey;
+	packet.remote_addr = op->remote_addr;
+	packet.dma_len = asked_for(qp, offset);
+	packet.imm_data = op->imm_data;
+	packet.invalidate_rkey = op->invalidate_rkey;
+	packet.flush = op->flush;
+	packet.payload_len = payload ? min(left, qp->wire->mtu) : 0;
+	if (op->opcode == IB_WR_RDMA_READ)
+		packet.remote_addr += offset;
+	if (op->opcode == IB_WR_ATOMIC_CMP_AND_SWP) {
+		packet.compare = op->compare_add;
+		packet.swap_add = op->swap;
+	} else {
+		packet.swap_add = op->compare_add;
+	}
+	return packet;
+}
+
+static u32 size_of(const struct tide_packet *packet)
+{
+	return tide_packet_header_len(packet->opcode) + packet->payload_len +
+	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
+}
+
+static void plan_burst(const struct tide_qp *qp, struct plan *plan,
+		       const struct tide_sent *sent, u32 room)
+{
+	u32 psn = plan->psn, offset = plan->offset;
+	struct tide_packet packet = make_packet(qp, psn, offset);
+	u32 total = size_of(&packet);
+
+	plan->num = 1;
+	plan->size = plan->last = total;
+	plan->ends = psn;
+	if (opcode_is_answered(qp->req.op.opcode)) {
+		if (qp->req.op.opcode == IB_WR_RDMA_READ)
+			plan->ends = tide_psn_add(psn,
+				packets_of(qp->wire, packet.dma_len) - 1);
+		return;
+	}
+	room = min(room, (u32)TIDE_BURST_PACKETS);
+	while (psn != sent->last && plan->num < room &&
+	       plan->last == plan->size) {
+		psn = tide_psn_add(psn, 1);
+		offset += packet.payload_len;
+		packet = make_packet(qp, psn, offset);
+		if (size_of(&packet) > plan->size ||
+		    total + size_of(&packet) > TIDE_BURST_BYTES)
+			break;
+		plan->last = size_of(&packet);
+		total += plan->last;
+		plan->num++;
+	}
+}
+
+/* Where the payload comes from. */
+static struct tide_side payload_side(struct tide_qp *qp, u32 offset, u32 *len)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_side side = {};
+
+	if (req->op.opcode == IB_WR_ATOMIC_WRITE) {
+		side.kaddr = (void *)&req->op.value + offset;
+		return side;
+	}
+	if (req->inline_data) {
+		side.kaddr = req->inline_data + offset;
+		return side;
+	}
+	side = tide_sg_side(&req->sg, qp->pd_id, 0, len);
+	side.hold = &req->hold[TIDE_SRC];
+	side.leaf = &req->leaf[TIDE_SRC];
+	return side;
+}
+
+static enum tide_verdict fill_payload(struct tide_qp *qp,
+				      struct tide_burst *burst, u32 offset,
+				      u32 end, bool may_sleep)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_side src, dst = {};
+	u32 len;
+	int ret;
+
+	while (offset < end) {
+		len = end - offset;
+		dst.kaddr = tide_emit_room(burst, &len);
+		src = payload_side(qp, offset, &len);
+		/* Unless that has just failed. */
+		src.direct = may_sleep && !req->lost[TIDE_SRC];
+		local_bh_disable();
+		ret = tide_copy(&dst, &src, len,
+				may_sleep ? &req->stop : NULL);
+		local_bh_enable();
+		if (ret < 0)
+			return ret == -EFAULT ? TIDE_FAULT : TIDE_LOCAL_PROT;
+		if (!src.kaddr)
+			tide_sg_advance(&req->sg, ret);
+		tide_emit_filled(burst, ret);
+		offset += ret;
+	}
+	return TIDE_DONE;
+}
+
+/* Compose a burst, as far as there is memory to read. */
+static enum tide_verdict compose(struct tide_qp *qp, struct plan *plan,
+				 struct tide_burst *burst, bool may_sleep)
+{
+	struct tide_requester *req = &qp->req;
+	enum tide_verdict verdict = TIDE_DONE;
+	u32 psn = plan->psn, offset = plan->offset;
+	u32 num, at, within;
+
+	for (num = 0; num < plan->num; num++) {
+		struct tide_packet packet = make_packet(qp, psn, offset);
+
+		at = req->sg.at;
+		within = req->sg.offset;
+		if (num == plan->num - 1 && tide_qp_is_reliable(qp))
+			packet.ack_request |= tide_psn_diff(psn,
+				READ_ONCE(qp->wire->tx.una)) >= WINDOW - 1;
+		tide_emit_header(burst, &packet);
+		verdict = fill_payload(qp, burst, offset,
+				       offset + packet.payload_len, may_sleep);
+		if (verdict != TIDE_DONE) {
+			/* The packet is composed anew. */
+			req->sg.at = at;
+			req->sg.offset = within;
+			break;
+		}
+		tide_emit_packet_done(burst);
+		psn = tide_psn_add(psn, 1);
+		offset += packet.payload_len;
+	}
+	plan->num = num;
+	if (!num)
+		return verdict;
+	/* What is missing for the next one is found out with that. */
+	if (verdict == TIDE_FAULT && may_sleep)
+		tide_region_put(req->stop.fault.region);
+	return TIDE_DONE;
+}
+
+/* What is composed will be sent, unless something has changed. */
+static bool commit(struct tide_qp *qp, const struct plan *plan, u32 bytes)
+{
+	struct tide_requester *req = &qp->req;
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	bool answered = opcode_is_answered(req->op.opcode);
+	bool ok;
+
+	spin_lock_bh(&qp->lock);
+	ok = qp->ibqp && tide_qp_may_finish_sends(qp) && !tx->seek &&
+	     tx->psn == plan->psn;
+	if (!ok)
+		goto out;
+	tx->psn = answered ? tide_psn_add(plan->ends, 1) :
+			     tide_psn_add(plan->psn, plan->num);
+	if (tide_psn_diff(tx->psn, tx->end) > 0)
+		tx->end = tx->psn;
+	if (answered) {
+		tx->ends[(tx->ends_first + tx->ends_num) %
+			 TIDE_MAX_RD_ATOMIC] = tx->psn;
+		tx->ends_num++;
+	}
+	tide_count(qp, TIDE_CNT_TX_BYTES, bytes);
+	if (tx->psn == behind(sent_at(qp, tx->next))) {
+		tx->next++;
+		req->busy = false;
+	}
+	if (!tide_qp_is_reliable(qp)) {
+		/* Nobody will say more of it. */
+		tx->una = tx->psn;
+		complete_through(qp);
+	} else if (!tx->deadline) {
+		expect_ack(qp);
+	}
+out:
+	spin_unlock_bh(&qp->lock);
+	return ok;
+}
+
+static u32 payload_of(const struct tide_qp *qp, const struct plan *plan)
+{
+	if (!op_has_payload(qp->req.op.opcode))
+		return 0;
+	return min(plan->num * qp->wire->mtu,
+		   qp->req.op.length - plan->offset);
+}
+
+/* There is no route, or no memory: that is as good as a loss on the way. */
+static void leave_out(struct tide_qp *qp, const struct plan *plan)
+{
+	tide_count(qp, TIDE_CNT_TX_DROPS, plan->num);
+	if (!qp->req.inline_data && qp->req.op.opcode != IB_WR_ATOMIC_WRITE)
+		tide_sg_skip(&qp->req.sg, payload_of(qp, plan));
+}
+
+/* Compose and send one burst; *bytes becomes how much payload that was. */
+static enum tide_verdict send_burst(struct tide_qp *qp, bool may_sleep,
+				    u32 *bytes)
+{
+	struct tide_wire *wire = qp->wire;
+	struct tide_wire_tx *tx = &wire->tx;
+	const struct tide_sent *sent = sent_at(qp, tx->next);
+	enum tide_verdict verdict = TIDE_DONE;
+	struct plan plan = { .psn = tx->psn };
+	struct tide_burst burst;
+	u32 room = WINDOW;
+	bool begun;
+
+	plan.offset = tide_psn_diff(plan.psn, sent->first) * wire->mtu;
+	if (tide_qp_is_reliable(qp))
+		room -= tide_psn_diff(plan.psn, READ_ONCE(tx->una));
+	plan_burst(qp, &plan, sent, max_t(s32, room, 1));
+	begun = !tide_emit_begin(&burst, &wire->path, plan.num, plan.size,
+				 plan.last, GFP_ATOMIC | __GFP_NOWARN);
+	if (begun)
+		verdict = compose(qp, &plan, &burst, may_sleep);
+	else
+		leave_out(qp, &plan);
+	if (verdict == TIDE_DONE) {
+		*bytes = payload_of(qp, &plan);
+		if (commit(qp, &plan, *bytes) && begun) {
+			tide_emit_send(&burst);
+			return TIDE_DONE;
+		}
+	}
+	if (begun)
+		tide_emit_cancel(&burst);
+	return verdict;
+}
+
+static enum tide_verdict send_step(struct tide_qp *qp, bool may_sleep,
+				   u32 *bytes)
+{
+	enum tide_verdict verdict = TIDE_DONE;
+
+	*bytes = 0;
+	if (tide_req_step_begin(qp))
+		verdict = send_burst(qp, may_sleep, bytes);
+	tide_req_step_end(qp);
+	return verdict;
+}
+
+/*
+ * The work request that is being sent has failed on this side.  False if those
+ * ahead of it have to end first: then it is tried once more.
+ */
+static bool fail_current(struct tide_qp *qp, enum tide_verdict verdict)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	bool in_turn = true;
+
+	if (tide_req_has_pages(&qp->req))
+		tide_req_drop(&qp->req);
+	spin_lock_bh(&qp->lock);
+	qp->req.busy = false;
+	if (qp->ibqp && tide_qp_may_finish_sends(qp) && !tx->seek) {
+		in_turn = tx->next == qp->req.sq.index;
+		if (in_turn)
+			fail_loaded(qp, verdict);
+	}
+	spin_unlock_bh(&qp->lock);
+	return in_turn;
+}
+
+/* Send a burst, or see to what it lacks; false when the queue has to wait. */
+static bool send_some(struct tide_qp *qp, s64 *budget, bool may_sleep)
+{
+	struct tide_requester *req = &qp->req;
+	enum tide_verdict verdict = TIDE_LOCAL_PROT;
+	u32 bytes = 0;
+
+	if (req->page_error == TIDE_SIDES)
+		verdict = send_step(qp, may_sleep, &bytes);
+	*budget -= BURST_COST + bytes;
+	switch (verdict) {
+	case TIDE_DONE:
+		if (may_sleep)
+			tide_req_progressed(req);
+		return true;
+	case TIDE_FAULT:
+		if (may_sleep)
+			return tide_req_page_in(qp);
+		/* The worker finds it missing too. */
+		tide_req_kick(qp);
+		return false;
+	default:
+		return fail_current(qp, verdict);
+	}
+}
+
+/* An operation of the queue pair's own side, which has its turn. */
+static void own_step(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	struct tide_request request = tide_req_current(&qp->req);
+	enum tide_verdict verdict = TIDE_SILENT;
+
+	if (tide_req_step_begin(qp))
+		verdict = tide_req_own_step(qp);
+	tide_req_step_end(qp);
+	if (verdict != TIDE_DONE) {
+		fail_current(qp, verdict);
+		return;
+	}
+	spin_lock_bh(&qp->lock);
+	qp->req.busy = false;
+	if (qp->ibqp && tide_qp_may_finish_sends(qp)) {
+		tide_req_complete(qp, &request, IB_WC_SUCCESS);
+		tx->top = qp->req.sq.index;
+		tx->next = tx->top;
+	}
+	spin_unlock_bh(&qp->lock);
+}
+
+/**
+ * tide_wire_run - send what may be sent
+ * @qp: a queue pair whose peer is far, by who has the run bit
+ * @budget: bytes that may be sent, less those that were on return
+ * @may_sleep: in process context, without locks; else what takes that is left
+ *	to the worker
+ *
+ * Return: true when the budget ended it.
+ */
+bool tide_wire_run(struct tide_qp *qp, s64 *budget, bool may_sleep)
+{
+	struct tide_requester *req = &qp->req;
+	enum todo todo;
+
+	while (*budget >= 0) {
+		if (!may_sleep && tide_req_has_pages(req))
+			break;
+		/* For what is not sent now after all, nobody waits. */
+		if (tide_req_has_pages(req) &&
+		    (READ_ONCE(qp->wire->tx.seek) ||
+		     !tide_qp_may_finish_sends(qp)))
+			tide_req_drop(req);
+		if (tide_req_pager_pending(qp))
+			return false;
+		todo = what_next(qp);
+		if (todo == NOTHING) {
+			/* Pins must not get old; they are had anew. */
+			if (tide_req_has_pages(req))
+				tide_req_drop(req);
+			return false;
+		}
+		if (todo == OWN && !may_sleep)
+			break;
+		if (todo == OWN)
+			own_step(qp);
+		else if (!send_some(qp, budget, may_sleep))
+			return false;
+	}
+	if (*budget >= 0)
+		tide_req_kick(qp);
+	return *budget < 0;
+}

@@ -1,0 +1,811 @@
+// SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
+/*
+ * wire_responder.c - executing requests that come in packets, and answering
+ * them (IBTA 9.7.4 and 9.7.5 for what is reliable, 9.8.2 for what is not).
+ *
+ * All of this runs with tide_qp.lock held.
+ */
+#include "copy.h"
+#include "flush.h"
+#include "wire.h"
+
+/*
+ * The RNR timer that a requester gets for memory that somebody else has to
+ * provide: 10 ms, so that the retries it has last for a while.
+ */
+#define PAGING_RNR_TIMER	20
+
+/* Respond with a packet without payload. */
+static void reply(struct tide_qp *qp, struct tide_outbox *out,
+		  struct tide_packet *packet)
+{
+	u32 size = tide_packet_header_len(packet->opcode) + TIDE_ICRC_LEN;
+	struct tide_burst *burst = tide_outbox_add(out);
+
+	/* Who gets no answer will ask again. */
+	if (!burst)
+		return;
+	if (tide_emit_begin(burst, &qp->wire->path, 1, size, size,
+			    GFP_ATOMIC)) {
+		out->num--;
+		return;
+	}
+	tide_emit_header(burst, packet);
+	tide_emit_packet_done(burst);
+}
+
+static void send_ack(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome,
+		     u32 psn)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	struct tide_packet packet = tide_wire_packet(qp, TIDE_ACK, psn);
+
+	packet.syndrome = syndrome;
+	packet.msn = rx->msn;
+	rx->ack_due = false;
+	reply(qp, out, &packet);
+}
+
+/**
+ * tide_wire_acknowledge - acknowledge what was executed, if that is due
+ * @qp: the queue pair, locked
+ * @out: takes the packet
+ */
+void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+
+	if (rx->ack_due)
+		send_ack(qp, out, TIDE_AETH_ACK | TIDE_NO_CREDITS,
+			 tide_psn_add(rx->epsn, -1));
+}
+
+/* Ask for @epsn, and for nothing more until it comes. */
+static void send_nak(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+
+	if (!tide_qp_is_reliable(qp))
+		return;
+	rx->nak_sent = true;
+	send_ack(qp, out, syndrome, rx->epsn);
+}
+
+/**
+ * tide_wire_not_ready - have the requester wait while memory is brought in
+ * @qp: the queue pair, locked; the next request waits in its lane
+ * @out: takes the packet
+ */
+void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out)
+{
+	/* A read that is being answered was accepted already. */
+	if (!qp->wire->rx.read.active)
+		send_nak(qp, out, TIDE_AETH_RNR |
+				  max_t(u8, qp->attr.min_rnr_timer,
+					PAGING_RNR_TIMER));
+}
+
+/* A request was not executed. */
+static void refuse(struct tide_qp *qp, struct tide_outbox *out,
+		   enum tide_verdict verdict)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+
+	rx->packet_begun = false;
+	if (!tide_qp_is_reliable(qp)) {
+		rx->active = false;
+		tide_count(qp, TIDE_CNT_RX_DROPS, 1);
+		return;
+	}
+	switch (verdict) {
+	case TIDE_RNR:
+		send_nak(qp, out, TIDE_AETH_RNR | qp->attr.min_rnr_timer);
+		break;
+	case TIDE_NAK_INVALID:
+		send_nak(qp, out, TIDE_AETH_NAK | TIDE_NAK_CODE_INVALID);
+		break;
+	case TIDE_NAK_ACCESS:
+		send_nak(qp, out, TIDE_AETH_NAK | TIDE_NAK_CODE_ACCESS);
+		break;
+	default:
+		send_nak(qp, out, TIDE_AETH_NAK | TIDE_NAK_CODE_OP);
+		break;
+	}
+}
+
+/* It makes no sense in this place, or at all (IBTA 9.7.4.1). */
+static void refuse_invalid(struct tide_qp *qp, struct tide_outbox *out)
+{
+	refuse(qp, out, tide_resp_invalid(qp));
+}
+
+static bool packet_is_write(const struct tide_packet *packet)
+{
+	enum tide_packet_op op = tide_packet_op(packet);
+
+	return op >= TIDE_WRITE_FIRST && op <= TIDE_WRITE_ONLY_IMM;
+}
+
+/* What the packets of a message say that it is, as far as this one knows. */
+static u8 opcode_of(const struct tide_packet *packet)
+{
+	switch (tide_packet_op(packet)) {
+	case TIDE_READ_REQUEST:
+		return IB_WR_RDMA_READ;
+	case TIDE_COMPARE_SWAP_REQUEST:
+		return IB_WR_ATOMIC_CMP_AND_SWP;
+	case TIDE_FETCH_ADD_REQUEST:
+		return IB_WR_ATOMIC_FETCH_AND_ADD;
+	case TIDE_FLUSH_REQUEST:
+		return IB_WR_FLUSH;
+	case TIDE_ATOMIC_WRITE_REQUEST:
+		return IB_WR_ATOMIC_WRITE;
+	default:
+		break;
+	}
+	if (packet_is_write(packet))
+		return packet->traits & TIDE_HAS_IMM ?
+		       IB_WR_RDMA_WRITE_WITH_IMM : IB_WR_RDMA_WRITE;
+	if (packet->traits & TIDE_HAS_IMM)
+		return IB_WR_SEND_WITH_IMM;
+	return packet->traits & TIDE_HAS_IETH ? IB_WR_SEND_WITH_INV :
+						IB_WR_SEND;
+}
+
+/* What the first packet of a message asks for. */
+static struct tide_op op_of(const struct tide_qp *qp,
+			    const struct tide_packet *packet)
+{
+	bool sized = packet->traits & TIDE_HAS_RETH;
+
+	return (struct tide_op) {
+		.opcode = opcode_of(packet),
+		.solicited = packet->solicited,
+		.flush = packet->flush,
+		.imm_data = packet->imm_data,
+		.invalidate_rkey = packet->invalidate_rkey,
+		.length = sized ? packet->dma_len : packet->payload_len,
+		.srqn = packet->srqn,
+		.rkey = packet->rkey,
+		.remote_addr = packet->remote_addr,
+		.src_qpn = qp->attr.dest_qp_num,
+	};
+}
+
+/* The last packet of a message tells what the first could not. */
+static void learn_of_end(struct tide_op *op, const struct tide_packet *packet)
+{
+	op->opcode = opcode_of(packet);
+	op->solicited = packet->solicited;
+	op->imm_data = packet->imm_data;
+	op->invalidate_rkey = packet->invalidate_rkey;
+}
+
+/* Whether a packet may come after those before it (IBTA table 50). */
+static bool is_in_sequence(const struct tide_wire_rx *rx,
+			   const struct tide_packet *packet)
+{
+	if (packet->traits & TIDE_STARTS)
+		return !rx->active;
+	return rx->active && packet_is_write(packet) ==
+			     (rx->op.opcode == IB_WR_RDMA_WRITE);
+}
+
+/* Whether its payload is as long as it has to be there (IBTA 9.7.4.1.6). */
+static bool has_right_length(const struct tide_wire *wire,
+			     const struct tide_packet *packet)
+{
+	const struct tide_wire_rx *rx = &wire->rx;
+	bool starts = packet->traits & TIDE_STARTS;
+	u32 len = packet->payload_len;
+	u32 left;
+
+	if (packet->traits & TIDE_ENDS) {
+		if (len > wire->mtu || (!starts && !len))
+			return false;
+	} else if (len != wire->mtu) {
+		return false;
+	}
+	if (!packet_is_write(packet))
+		return true;
+	left = starts ? packet->dma_len : rx->op.length - rx->done;
+	if (left > TIDE_MAX_MSG)
+		return false;
+	return packet->traits & TIDE_ENDS ? len == left : len < left;
+}
+
+static enum tide_verdict begin_message(struct tide_qp *qp,
+				       const struct tide_packet *packet)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	enum tide_verdict verdict;
+
+	rx->op = op_of(qp, packet);
+	verdict = tide_resp_begin(qp, &rx->op);
+	if (verdict != TIDE_DONE)
+		return verdict;
+	qp->resp.recv.sg.epoch = rx->op.epoch;
+	rx->active = true;
+	rx->done = 0;
+	return TIDE_DONE;
+}
+
+/* A packet that is not the first of its message. */
+static enum tide_verdict continue_message(struct tide_qp *qp,
+					  const struct tide_packet *packet)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	enum tide_verdict verdict = TIDE_DONE;
+	struct tide_op op = rx->op;
+
+	if (!tide_resp_expects(qp, &op))
+		return tide_resp_invalid(qp);
+	if (packet->traits & TIDE_ENDS) {
+		learn_of_end(&op, packet);
+		verdict = tide_resp_turn(qp, &op);
+	}
+	if (verdict == TIDE_DONE && !packet_is_write(packet))
+		verdict = tide_resp_extend(qp, &op, packet->payload_len);
+	if (verdict == TIDE_DONE)
+		rx->op = op;
+	return verdict;
+}
+
+/*
+ * Copy what is left of a packet's payload to where it belongs, or all that is
+ * there.
+ */
+static enum tide_verdict take_payload(struct tide_qp *qp,
+				      const struct tide_arrival *arrival)
+{
+	struct tide_lane *lane = &qp->wire->requests;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	struct tide_side src = {}, dst;
+	struct tide_copy_stop stop;
+	u32 len;
+	int ret;
+
+	while (rx->part < arrival->packet.payload_len) {
+		len = arrival->packet.payload_len - rx->part;
+		src.kaddr = tide_arrival_piece(arrival, rx->part, &len);
+		dst = tide_resp_side(qp, &rx->op, rx->done, &len);
+		dst.leaf = &lane->leaf;
+		dst.hold = &lane->hold;
+		ret = lane->page_error ? -EACCES :
+					 tide_copy(&dst, &src, len, &stop);
+		if (ret == -EFAULT) {
+			tide_lane_fault(lane, &stop.fault);
+			return TIDE_FAULT;
+		}
+		if (ret < 0)
+			return tide_resp_denied(qp, &rx->op);
+		tide_resp_moved(qp, &rx->op, ret);
+		rx->part += ret;
+		rx->done += ret;
+	}
+	return TIDE_DONE;
+}
+
+static void packet_executed(struct tide_qp *qp,
+			    const struct tide_packet *packet)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+
+	rx->packet_begun = false;
+	rx->epsn = tide_psn_add(packet->psn, 1);
+	/* Who is not reliable is not answered, whatever it asks for. */
+	rx->ack_due |= packet->ack_request && tide_qp_is_reliable(qp);
+}
+
+/* A packet of a send or a write. */
+static enum tide_verdict serve_payload(struct tide_qp *qp,
+				       const struct tide_arrival *arrival,
+				       struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	enum tide_verdict verdict = TIDE_DONE;
+
+	if (!rx->packet_begun) {
+		verdict = packet->traits & TIDE_STARTS ?
+			  begin_message(qp, packet) :
+			  continue_message(qp, packet);
+		rx->packet_begun = verdict == TIDE_DONE;
+		rx->part = 0;
+	} else if (!tide_resp_expects(qp, &rx->op)) {
+		verdict = tide_resp_invalid(qp);
+	}
+	if (verdict == TIDE_DONE)
+		verdict = take_payload(qp, arrival);
+	if (verdict == TIDE_FAULT)
+		return verdict;
+	if (verdict == TIDE_DONE && packet->traits & TIDE_ENDS) {
+		rx->active = false;
+		rx->msn = tide_psn_add(rx->msn, 1);
+		verdict = tide_resp_finish(qp, &rx->op);
+	}
+	if (verdict == TIDE_DONE)
+		packet_executed(qp, packet);
+	else
+		refuse(qp, out, verdict);
+	return TIDE_DONE;
+}
+
+/* Reads */
+
+static u32 responses_of(const struct tide_wire *wire, u32 length)
+{
+	return length ? DIV_ROUND_UP(length, wire->mtu) : 1;
+}
+
+/* The next response of a read, with its place among them all. */
+static struct tide_packet next_response(const struct tide_qp *qp, u32 done,
+					u32 psn)
+{
+	const struct tide_wire *wire = qp->wire;
+	u32 left = wire->rx.read.op.length - done;
+	bool last = left <= wire->mtu;
+	struct tide_packet packet;
+	enum tide_packet_op op;
+
+	if (!done)
+		op = last ? TIDE_READ_ONLY : TIDE_READ_FIRST;
+	else
+		op = last ? TIDE_READ_LAST : TIDE_READ_MIDDLE;
+	packet = tide_wire_packet(qp, op, psn);
+	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
+	packet.msn = wire->rx.msn;
+	packet.payload_len = min(left, wire->mtu);
+	return packet;
+}
+
+static u32 size_of(const struct tide_packet *packet)
+{
+	return tide_packet_header_len(packet->opcode) + packet->payload_len +
+	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
+}
+
+/* How many responses make up the next burst, and their sizes. */
+static u32 plan_burst(const struct tide_qp *qp, u32 *size, u32 *last)
+{
+	const struct tide_read_job *read = &qp->wire->rx.read;
+	struct tide_packet packet = next_response(qp, read->done, read->psn);
+	u32 done = read->done + packet.payload_len;
+	u32 total, num = 1;
+
+	*size = *last = total = size_of(&packet);
+	while (done < read->op.length && num < TIDE_BURST_PACKETS &&
+	       *last == *size) {
+		packet = next_response(qp, done, 0);
+		if (size_of(&packet) > *size ||
+		    total + size_of(&packet) > TIDE_BURST_BYTES)
+			break;
+		*last = size_of(&packet);
+		total += *last;
+		done += packet.payload_len;
+		num++;
+	}
+	return num;
+}
+
+/* Fill one response. */
+static enum tide_verdict fill_response(struct tide_qp *qp,
+				       struct tide_burst *burst)
+{
+	struct tide_lane *lane = &qp->wire->requests;
+	struct tide_read_job *read = &qp->wire->rx.read;
+	struct tide_packet packet = next_response(qp, read->done, read->psn);
+	u32 done = read->done, end = done + packet.payload_len;
+	struct tide_side dst = {}, src;
+	struct tide_copy_stop stop;
+	u32 len;
+	int ret;
+
+	tide_emit_header(burst, &packet);
+	while (done < end) {
+		len = end - done;
+		dst.kaddr = tide_emit_room(burst, &len);
+		src = tide_resp_side(qp, &read->op, done, &len);
+		src.leaf = &lane->leaf;
+		src.hold = &lane->hold;
+		ret = lane->page_error ? -EACCES :
+					 tide_copy(&dst, &src, len, &stop);
+		if (ret == -EFAULT) {
+			tide_lane_fault(lane, &stop.fault);
+			return TIDE_FAULT;
+		}
+		if (ret < 0)
+			return tide_resp_denied(qp, &read->op);
+		tide_emit_filled(burst, ret);
+		done += ret;
+	}
+	tide_emit_packet_done(burst);
+	tide_resp_moved(qp, &read->op, done - read->done);
+	read->done = done;
+	read->psn = tide_psn_add(read->psn, 1);
+	return TIDE_DONE;
+}
+
+/* Compose one burst of responses. */
+static enum tide_verdict answer_burst(struct tide_qp *qp,
+				      struct tide_outbox *out)
+{
+	struct tide_read_job *read = &qp->wire->rx.read;
+	enum tide_verdict verdict = TIDE_DONE;
+	struct tide_burst *burst;
+	u32 num, size, last;
+
+	/* There has to be room for a NAK. */
+	if (out->num >= TIDE_OUTBOX_BURSTS - 1)
+		return TIDE_MORE;
+	burst = tide_outbox_add(out);
+	num = plan_burst(qp, &size, &last);
+	if (tide_emit_begin(burst, &qp->wire->path, num, size, last,
+			    GFP_ATOMIC)) {
+		/* As if it had been lost on the way. */
+		out->num--;
+		read->active = false;
+		return TIDE_DONE;
+	}
+	while (num-- && verdict == TIDE_DONE)
+		verdict = fill_response(qp, burst);
+	if (verdict != TIDE_DONE)
+		return verdict;
+	if (!read->op.length || read->done == read->op.length) {
+		tide_resp_finish(qp, &read->op);
+		read->active = false;
+	}
+	return TIDE_DONE;
+}
+
+/* Answer as much of a read as one outbox takes. */
+static enum tide_verdict answer_read(struct tide_qp *qp,
+				     struct tide_outbox *out)
+{
+	struct tide_read_job *read = &qp->wire->rx.read;
+	enum tide_verdict verdict = TIDE_DONE;
+
+	while (read->active && verdict == TIDE_DONE)
+		verdict = answer_burst(qp, out);
+	if (verdict == TIDE_DONE || verdict == TIDE_FAULT ||
+	    verdict == TIDE_MORE)
+		return verdict;
+	/* What was answered so far is not taken back. */
+	read->active = false;
+	qp->wire->rx.epsn = read->psn;
+	refuse(qp, out, verdict);
+	return TIDE_DONE;
+}
+
+/* The responses tell of all before them too. */
+static void answers_follow(struct tide_wire_rx *rx)
+{
+	rx->ack_due = false;
+}
+
+static enum tide_verdict serve_read(struct tide_qp *qp,
+				    const struct tide_packet *packet,
+				    struct tide_outbox *out, bool again)
+{
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	struct tide_op op = op_of(qp, packet);
+	enum tide_verdict verdict;
+
+	verdict = op.length > TIDE_MAX_MSG ? tide_resp_invalid(qp) :
+					     tide_resp_begin(qp, &op);
+	if (verdict != TIDE_DONE) {
+		rx->epsn = packet->psn;
+		refuse(qp, out, verdict);
+		return TIDE_DONE;
+	}
+	rx->read = (struct tide_read_job) {
+		.active = true,
+		.psn = packet->psn,
+		.op = op,
+		.done = 0,
+	};
+	if (!again) {
+		rx->epsn = tide_psn_add(packet->psn,
+					responses_of(qp->wire, op.length));
+		rx->msn = tide_psn_add(rx->msn, 1);
+	}
+	answers_follow(rx);
+	return answer_read(qp, out);
+}
+
+/* Eight bytes */
+
+static void answer_atomic(struct tide_qp *qp, u32 psn, u64 original,
+			  struct tide_outbox *out)
+{
+	struct tide_packet packet = tide_wire_packet(qp, TIDE_ATOMIC_ACK, psn);
+
+	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
+	packet.msn = qp->wire->rx.msn;
+	packet.original = original;
+	answers_follow(&qp->wire->rx);
+	reply(qp, out, &packet);
+}
+
+/* That it was done is answered by a read's response without payload. */
+static void answer_done(struct tide_qp *qp, u32 psn, struct tide_outbox *out)
+{
+	struct tide_packet packet = tide_wire_packet(qp, TIDE_READ_ONLY, psn);
+
+	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
+	packet.msn = qp->wire->rx.msn;
+	answers_follow(&qp->wire->rx);
+	reply(qp, out, &packet);
+}
+
+static void keep(struct tide_wire_rx *rx, u32 psn, u64 original)
+{
+	rx->kept[rx->kept_next] = (struct tide_kept) { psn, original };
+	rx->kept_next = (rx->kept_next + 1) % TIDE_KEPT_RESULTS;
+	rx->kept_num = min(rx->kept_num + 1, (u32)TIDE_KEPT_RESULTS);
+}
+
+/* The newest comes first: numbers come round. */
+static const struct tide_kept *find_kept(const struct tide_wire_rx *rx,
+					 u32 psn)
+{
+	const struct tide_kept *kept;
+	u32 i;
+
+	for (i = 1; i <= rx->kept_num; i++) {
+		kept = &rx->kept[(rx->kept_next + TIDE_KEPT_RESULTS - i) %
+				 TIDE_KEPT_RESULTS];
+		if (kept->psn == psn)
+			return kept;
+	}
+	return NULL;
+}
+
+/* What to do, and with what. */
+static enum tide_atomic atomic_of(const struct tide_arrival *arrival,
+				  u64 *operand, u64 *swap)
+{
+	const struct tide_packet *packet = &arrival->packet;
+
+	*swap = packet->swap_add;
+	switch (tide_packet_op(packet)) {
+	case TIDE_COMPARE_SWAP_REQUEST:
+		*operand = packet->compare;
+		return TIDE_COMPARE_SWAP;
+	case TIDE_FETCH_ADD_REQUEST:
+		*operand = packet->swap_add;
+		return TIDE_FETCH_ADD;
+	default:
+		tide_arrival_copy(arrival, operand, sizeof(*operand));
+		return TIDE_STORE;
+	}
+}
+
+/* Execute it once that was begun. */
+static enum tide_verdict do_atomic(struct tide_qp *qp,
+				   const struct tide_arrival *arrival,
+				   u64 *original)
+{
+	struct tide_lane *lane = &qp->wire->requests;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	u32 len = sizeof(u64);
+	struct tide_side side = tide_resp_side(qp, &rx->op, 0, &len);
+	u64 operand, swap;
+	struct tide_copy_stop stop;
+	enum tide_atomic atomic = atomic_of(arrival, &operand, &swap);
+	int ret = -EACCES;
+
+	side.leaf = &lane->leaf;
+	side.hold = &lane->hold;
+	if (!lane->page_error)
+		ret = tide_atomic(&side, atomic, operand, swap, original,
+				  &stop);
+	if (ret == -EFAULT) {
+		tide_lane_fault(lane, &stop.fault);
+		return TIDE_FAULT;
+	}
+	if (ret)
+		return tide_resp_denied(qp, &rx->op);
+	tide_resp_moved(qp, &rx->op, len);
+	if (atomic != TIDE_STORE)
+		keep(rx, arrival->packet.psn, *original);
+	return TIDE_DONE;
+}
+
+/* Some of a flush; TIDE_MORE if there is more of it. */
+static enum tide_verdict do_flush(struct tide_qp *qp)
+{
+	u32 len;
+
+	return tide_resp_flush_some(qp, &qp->wire->rx.op, &len);
+}
+
+static bool is_single(const struct tide_packet *packet)
+{
+	switch (tide_packet_op(packet)) {
+	case TIDE_COMPARE_SWAP_REQUEST:
+	case TIDE_FETCH_ADD_REQUEST:
+	case TIDE_ATOMIC_WRITE_REQUEST:
+	case TIDE_FLUSH_REQUEST:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* The operation of an atomic, an atomic write or a flush. */
+static enum tide_verdict begin_single(struct tide_qp *qp,
+				      const struct tide_packet *packet)
+{
+	struct tide_op *op = &qp->wire->rx.op;
+
+	*op = op_of(qp, packet);
+	if (tide_packet_op(packet) == TIDE_FLUSH_REQUEST) {
+		if (!tide_flush_makes_sense(packet->flush))
+			return tide_resp_invalid(qp);
+		op->left = packet->dma_len;
+		op->length = 0;
+	} else {
+		if (tide_packet_op(packet) == TIDE_ATOMIC_WRITE_REQUEST &&
+		    (packet->payload_len != sizeof(u64) ||
+		     packet->dma_len != sizeof(u64)))
+			return tide_resp_invalid(qp);
+		op->length = sizeof(u64);
+	}
+	return tide_resp_begin(qp, op);
+}
+
+static bool is_fetching(const struct tide_packet *packet)
+{
+	return packet->traits & TIDE_HAS_ATOMICETH;
+}
+
+/* An atomic, an atomic write, a flush. */
+static enum tide_verdict serve_single(struct tide_qp *qp,
+				      const struct tide_arrival *arrival,
+				      struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	enum tide_verdict verdict = TIDE_DONE;
+	u64 original = 0;
+
+	if (!rx->packet_begun)
+		verdict = begin_single(qp, packet);
+	if (verdict == TIDE_DONE) {
+		rx->packet_begun = true;
+		verdict = tide_packet_op(packet) == TIDE_FLUSH_REQUEST ?
+			  do_flush(qp) : do_atomic(qp, arrival, &original);
+	}
+	if (verdict == TIDE_FAULT || verdict == TIDE_MORE)
+		return verdict;
+	if (verdict == TIDE_DONE)
+		verdict = tide_resp_finish(qp, &rx->op);
+	if (verdict != TIDE_DONE) {
+		refuse(qp, out, verdict);
+		return TIDE_DONE;
+	}
+	rx->msn = tide_psn_add(rx->msn, 1);
+	packet_executed(qp, packet);
+	if (is_fetching(packet))
+		answer_atomic(qp, packet->psn, original, out);
+	else
+		answer_done(qp, packet->psn, out);
+	return TIDE_DONE;
+}
+
+/*
+ * A request that was executed before: its response was lost, or is late
+ * (IBTA 9.7.5.1.2 and 9.7.4.5).
+ */
+static enum tide_verdict serve_again(struct tide_qp *qp,
+				     const struct tide_arrival *arrival,
+				     struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	const struct tide_kept *kept;
+
+	switch (tide_packet_op(packet)) {
+	case TIDE_READ_REQUEST:
+		return serve_read(qp, packet, out, true);
+	case TIDE_COMPARE_SWAP_REQUEST:
+	case TIDE_FETCH_ADD_REQUEST:
+		kept = find_kept(rx, packet->psn);
+		if (kept)
+			answer_atomic(qp, kept->psn, kept->original, out);
+		break;
+	case TIDE_ATOMIC_WRITE_REQUEST:
+	case TIDE_FLUSH_REQUEST:
+		answer_done(qp, packet->psn, out);
+		break;
+	default:
+		rx->ack_due = true;
+		break;
+	}
+	return TIDE_DONE;
+}
+
+static enum tide_verdict serve_reliable(struct tide_qp *qp,
+					const struct tide_arrival *arrival,
+					struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+	s32 ahead = tide_psn_diff(packet->psn, rx->epsn);
+
+	if (ahead > 0) {
+		tide_count(qp, TIDE_CNT_OUT_OF_SEQUENCE, 1);
+		if (!rx->nak_sent)
+			send_nak(qp, out,
+				 TIDE_AETH_NAK | TIDE_NAK_CODE_SEQUENCE);
+		return TIDE_DONE;
+	}
+	if (ahead < 0) {
+		tide_count(qp, TIDE_CNT_DUPLICATES, 1);
+		return serve_again(qp, arrival, out);
+	}
+	rx->nak_sent = false;
+	if (!rx->packet_begun &&
+	    (!is_in_sequence(rx, packet) ||
+	     !has_right_length(qp->wire, packet))) {
+		refuse_invalid(qp, out);
+		return TIDE_DONE;
+	}
+	if (tide_packet_op(packet) == TIDE_READ_REQUEST)
+		return serve_read(qp, packet, out, false);
+	return is_single(packet) ? serve_single(qp, arrival, out) :
+				   serve_payload(qp, arrival, out);
+}
+
+/*
+ * What is not acknowledged begins with each message anew; one that lacks a
+ * packet is lost, and its receive is for the next.
+ */
+static enum tide_verdict serve_unreliable(struct tide_qp *qp,
+					  const struct tide_arrival *arrival,
+					  struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	struct tide_wire_rx *rx = &qp->wire->rx;
+
+	if (!rx->packet_begun) {
+		if (packet->traits & TIDE_STARTS ||
+		    packet->psn != rx->epsn) {
+			if (rx->active)
+				tide_count(qp, TIDE_CNT_RX_DROPS, 1);
+			rx->active = false;
+		}
+		rx->epsn = tide_psn_add(packet->psn, 1);
+		if (!is_in_sequence(rx, packet))
+			return TIDE_DONE;
+		if (!has_right_length(qp->wire, packet)) {
+			refuse(qp, out, TIDE_NAK_INVALID);
+			return TIDE_DONE;
+		}
+	}
+	return serve_payload(qp, arrival, out);
+}
+
+/**
+ * tide_wire_serve - execute a request, or go on with one
+ * @qp: the responder, locked, in a state to receive
+ * @arrival: the packet
+ * @out: takes the responses
+ *
+ * Context: softirq, or the worker of the lane of requests.
+ *
+ * Return: TIDE_DONE when it is through, whatever came of it; TIDE_FAULT when
+ * memory is missing, which the lane knows of; TIDE_MORE when there is more to
+ * do once the outbox is empty.
+ */
+enum tide_verdict tide_wire_serve(struct tide_qp *qp,
+				  const struct tide_arrival *arrival,
+				  struct tide_outbox *out)
+{
+	if (qp->wire->rx.read.active)
+		return answer_read(qp, out);
+	if (qp->type == IB_QPT_UC)
+		return serve_unreliable(qp, arrival, out);
+	return serve_reliable(qp, arrival, out);
+}
