@@ -185,6 +185,8 @@ void tide_wire_destroy(struct tide_qp *qp)
 		return;
 	tide_lane_destroy(&wire->requests);
 	tide_lane_destroy(&wire->responses);
+	if (wire->tx.composing.open && wire->tx.composing.begun)
+		tide_emit_cancel(&wire->tx.composing.burst);
 	tide_path_destroy(&wire->path);
 	kvfree(wire->tx.sent);
 	kfree(wire);

@@ -35,6 +35,33 @@ struct tide_outbox {
 };
 
 /**
+ * struct tide_composing - a burst of requests that is being composed
+ * @open: there is one
+ * @burst: the packets; nothing if there was no route or no memory for them:
+ *	then they are lost before they are sent
+ * @begun: there are packets
+ * @num: how many there will be
+ * @done: how many are composed
+ * @part: bytes of payload that the next one has; its headers are there
+ * @header: they are
+ * @psn: of the first
+ * @offset: of its payload in the message
+ * @ends: the last sequence number, responses included
+ */
+struct tide_composing {
+	bool open;
+	struct tide_burst burst;
+	bool begun;
+	u32 num;
+	u32 done;
+	u32 part;
+	bool header;
+	u32 psn;
+	u32 offset;
+	u32 ends;
+};
+
+/**
  * struct tide_sent - a work request that has sequence numbers
  * @request: for its completion
  * @first: the first of its sequence numbers
@@ -58,6 +85,7 @@ struct tide_sent {
  * @end: behind the last that was ever sent
  * @seek: the runner is to go on at @una
  * @asked_again: it was told to since @una has moved
+ * @composing: the runner's
  * @ends: of what the responder was asked: behind the last response
  * @ends_first: index of the oldest of these, modulo their number
  * @ends_num: how many there are
@@ -80,6 +108,7 @@ struct tide_wire_tx {
 	u32 end;
 	bool seek;
 	bool asked_again;
+	struct tide_composing composing;
 	u32 ends[TIDE_MAX_RD_ATOMIC];
 	u32 ends_first;
 	u32 ends_num;

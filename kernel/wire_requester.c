@@ -473,6 +473,20 @@ void tide_wire_timeout(struct timer_list *timer)
 
 /* Sending, by who has the run bit; still under tide_qp.lock */
 
+static void discard(struct tide_composing *composing)
+{
+	if (composing->open && composing->begun)
+		tide_emit_cancel(&composing->burst);
+	composing->open = false;
+}
+
+/* Have nothing at hand. */
+static void unload(struct tide_qp *qp)
+{
+	discard(&qp->wire->tx.composing);
+	qp->req.busy = false;
+}
+
 static void seek(struct tide_qp *qp)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
@@ -480,7 +494,7 @@ static void seek(struct tide_qp *qp)
 	tx->seek = false;
 	tx->psn = tx->una;
 	tx->next = qp->req.sq.index;
-	qp->req.busy = false;
+	unload(qp);
 	tx->ends_num = 0;
 }
 
@@ -576,6 +590,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 
+	discard(&tx->composing);
 	tx->top = qp->req.sq.index;
 	tx->next = tx->top;
 	tx->una = tx->end;
@@ -618,7 +633,7 @@ static enum todo what_next(struct tide_qp *qp)
 	if (!qp->ibqp)
 		goto out;
 	if (!tide_qp_may_finish_sends(qp)) {
-		qp->req.busy = false;
+		unload(qp);
 		idle(qp);
 		goto out;
 	}
@@ -638,24 +653,6 @@ out:
 }
 
 /* Composing packets; no longer locked */
-
-/**
- * struct plan - the packets of a burst
- * @num: how many
- * @size: bytes of each but the last
- * @last: and of the last
- * @psn: of the first
- * @offset: of its payload in the message
- * @ends: behind the responses, if there will be any
- */
-struct plan {
-	u32 num;
-	u32 size;
-	u32 last;
-	u32 psn;
-	u32 offset;
-	u32 ends;
-};
 
 static enum tide_packet_op op_of_send(u8 opcode, bool first, bool last)
 {
@@ -764,15 +761,19 @@ static u32 size_of(const struct tide_packet *packet)
 	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
 }
 
-static void plan_burst(const struct tide_qp *qp, struct plan *plan,
-		       const struct tide_sent *sent, u32 room)
+/*
+ * Decide on the packets of a burst, no more than there is @room for; *size and
+ * *last become their sizes.
+ */
+static void plan_burst(const struct tide_qp *qp, struct tide_composing *plan,
+		       u32 last_psn, u32 room, u32 *size, u32 *last)
 {
 	u32 psn = plan->psn, offset = plan->offset;
 	struct tide_packet packet = make_packet(qp, psn, offset);
 	u32 total = size_of(&packet);
 
 	plan->num = 1;
-	plan->size = plan->last = total;
+	*size = *last = total;
 	plan->ends = psn;
 	if (opcode_is_answered(qp->req.op.opcode)) {
 		if (qp->req.op.opcode == IB_WR_RDMA_READ)
@@ -781,17 +782,17 @@ static void plan_burst(const struct tide_qp *qp, struct plan *plan,
 		return;
 	}
 	room = min(room, (u32)TIDE_BURST_PACKETS);
-	while (psn != sent->last && plan->num < room &&
-	       plan->last == plan->size) {
+	while (psn != last_psn && plan->num < room && *last == *size) {
 		psn = tide_psn_add(psn, 1);
 		offset += packet.payload_len;
 		packet = make_packet(qp, psn, offset);
-		if (size_of(&packet) > plan->size ||
+		if (size_of(&packet) > *size ||
 		    total + size_of(&packet) > TIDE_BURST_BYTES)
 			break;
-		plan->last = size_of(&packet);
-		total += plan->last;
+		*last = size_of(&packet);
+		total += *last;
 		plan->num++;
+		plan->ends = psn;
 	}
 }
 
@@ -815,77 +816,74 @@ static struct tide_side payload_side(struct tide_qp *qp, u32 offset, u32 *len)
 	return side;
 }
 
-static enum tide_verdict fill_payload(struct tide_qp *qp,
-				      struct tide_burst *burst, u32 offset,
-				      u32 end, bool may_sleep)
+/* Put in what is left of a packet's payload, or all that is there. */
+static enum tide_verdict fill_payload(struct tide_qp *qp, u32 offset, u32 len,
+				      bool may_sleep)
 {
+	struct tide_composing *composing = &qp->wire->tx.composing;
 	struct tide_requester *req = &qp->req;
 	struct tide_side src, dst = {};
-	u32 len;
+	u32 piece;
 	int ret;
 
-	while (offset < end) {
-		len = end - offset;
-		dst.kaddr = tide_emit_room(burst, &len);
-		src = payload_side(qp, offset, &len);
+	while (composing->part < len) {
+		piece = len - composing->part;
+		dst.kaddr = tide_emit_room(&composing->burst, &piece);
+		src = payload_side(qp, offset + composing->part, &piece);
 		/* Unless that has just failed. */
 		src.direct = may_sleep && !req->lost[TIDE_SRC];
 		local_bh_disable();
-		ret = tide_copy(&dst, &src, len,
+		ret = tide_copy(&dst, &src, piece,
 				may_sleep ? &req->stop : NULL);
 		local_bh_enable();
 		if (ret < 0)
 			return ret == -EFAULT ? TIDE_FAULT : TIDE_LOCAL_PROT;
 		if (!src.kaddr)
 			tide_sg_advance(&req->sg, ret);
-		tide_emit_filled(burst, ret);
-		offset += ret;
+		tide_emit_filled(&composing->burst, ret);
+		composing->part += ret;
+		memset(req->lost, 0, sizeof(req->lost));
 	}
 	return TIDE_DONE;
 }
 
-/* Compose a burst, as far as there is memory to read. */
-static enum tide_verdict compose(struct tide_qp *qp, struct plan *plan,
-				 struct tide_burst *burst, bool may_sleep)
+/*
+ * Go on with the burst.  What is copied is not copied again, or two pages that
+ * are both hard to have would keep each other from being there.
+ */
+static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 {
-	struct tide_requester *req = &qp->req;
-	enum tide_verdict verdict = TIDE_DONE;
-	u32 psn = plan->psn, offset = plan->offset;
-	u32 num, at, within;
+	struct tide_composing *composing = &qp->wire->tx.composing;
+	u32 una = READ_ONCE(qp->wire->tx.una);
+	enum tide_verdict verdict;
+	struct tide_packet packet;
+	u32 psn, offset;
 
-	for (num = 0; num < plan->num; num++) {
-		struct tide_packet packet = make_packet(qp, psn, offset);
-
-		at = req->sg.at;
-		within = req->sg.offset;
-		if (num == plan->num - 1 && tide_qp_is_reliable(qp))
-			packet.ack_request |= tide_psn_diff(psn,
-				READ_ONCE(qp->wire->tx.una)) >= WINDOW - 1;
-		tide_emit_header(burst, &packet);
-		verdict = fill_payload(qp, burst, offset,
-				       offset + packet.payload_len, may_sleep);
-		if (verdict != TIDE_DONE) {
-			/* The packet is composed anew. */
-			req->sg.at = at;
-			req->sg.offset = within;
-			break;
-		}
-		tide_emit_packet_done(burst);
-		psn = tide_psn_add(psn, 1);
-		offset += packet.payload_len;
+	for (; composing->done < composing->num; composing->done++) {
+		psn = tide_psn_add(composing->psn, composing->done);
+		offset = composing->offset + composing->done * qp->wire->mtu;
+		packet = make_packet(qp, psn, offset);
+		if (tide_qp_is_reliable(qp) &&
+		    tide_psn_diff(psn, una) >= WINDOW - 1)
+			packet.ack_request = true;
+		if (!composing->header)
+			tide_emit_header(&composing->burst, &packet);
+		composing->header = true;
+		verdict = fill_payload(qp, offset, packet.payload_len,
+				       may_sleep);
+		if (verdict != TIDE_DONE)
+			return verdict;
+		tide_emit_packet_done(&composing->burst);
+		composing->header = false;
+		composing->part = 0;
 	}
-	plan->num = num;
-	if (!num)
-		return verdict;
-	/* What is missing for the next one is found out with that. */
-	if (verdict == TIDE_FAULT && may_sleep)
-		tide_region_put(req->stop.fault.region);
 	return TIDE_DONE;
 }
 
 /* What is composed will be sent, unless something has changed. */
-static bool commit(struct tide_qp *qp, const struct plan *plan, u32 bytes)
+static bool commit(struct tide_qp *qp, u32 bytes)
 {
+	const struct tide_composing *composing = &qp->wire->tx.composing;
 	struct tide_requester *req = &qp->req;
 	struct tide_wire_tx *tx = &qp->wire->tx;
 	bool answered = opcode_is_answered(req->op.opcode);
@@ -893,11 +891,10 @@ static bool commit(struct tide_qp *qp, const struct plan *plan, u32 bytes)
 
 	spin_lock_bh(&qp->lock);
 	ok = qp->ibqp && tide_qp_may_finish_sends(qp) && !tx->seek &&
-	     tx->psn == plan->psn;
+	     tx->psn == composing->psn;
 	if (!ok)
 		goto out;
-	tx->psn = answered ? tide_psn_add(plan->ends, 1) :
-			     tide_psn_add(plan->psn, plan->num);
+	tx->psn = tide_psn_add(composing->ends, 1);
 	if (tide_psn_diff(tx->psn, tx->end) > 0)
 		tx->end = tx->psn;
 	if (answered) {
@@ -922,54 +919,69 @@ out:
 	return ok;
 }
 
-static u32 payload_of(const struct tide_qp *qp, const struct plan *plan)
+static u32 payload_of(const struct tide_qp *qp)
 {
+	const struct tide_composing *composing = &qp->wire->tx.composing;
+
 	if (!op_has_payload(qp->req.op.opcode))
 		return 0;
-	return min(plan->num * qp->wire->mtu,
-		   qp->req.op.length - plan->offset);
+	return min(composing->num * qp->wire->mtu,
+		   qp->req.op.length - composing->offset);
 }
 
 /* There is no route, or no memory: that is as good as a loss on the way. */
-static void leave_out(struct tide_qp *qp, const struct plan *plan)
+static void leave_out(struct tide_qp *qp)
 {
-	tide_count(qp, TIDE_CNT_TX_DROPS, plan->num);
+	tide_count(qp, TIDE_CNT_TX_DROPS, qp->wire->tx.composing.num);
 	if (!qp->req.inline_data && qp->req.op.opcode != IB_WR_ATOMIC_WRITE)
-		tide_sg_skip(&qp->req.sg, payload_of(qp, plan));
+		tide_sg_skip(&qp->req.sg, payload_of(qp));
+}
+
+/* Begin a burst. */
+static void open_burst(struct tide_qp *qp)
+{
+	struct tide_wire *wire = qp->wire;
+	struct tide_composing *composing = &wire->tx.composing;
+	const struct tide_sent *sent = sent_at(qp, wire->tx.next);
+	u32 size, last;
+	s32 room = WINDOW;
+
+	composing->open = true;
+	composing->done = 0;
+	composing->part = 0;
+	composing->header = false;
+	composing->psn = wire->tx.psn;
+	composing->offset = tide_psn_diff(composing->psn, sent->first) *
+			    wire->mtu;
+	if (tide_qp_is_reliable(qp))
+		room -= tide_psn_diff(composing->psn, READ_ONCE(wire->tx.una));
+	plan_burst(qp, composing, sent->last, max(room, 1), &size, &last);
+	composing->begun = !tide_emit_begin(&composing->burst, &wire->path,
+					    composing->num, size, last,
+					    GFP_ATOMIC | __GFP_NOWARN);
+	if (!composing->begun)
+		leave_out(qp);
 }
 
 /* Compose and send one burst; *bytes becomes how much payload that was. */
 static enum tide_verdict send_burst(struct tide_qp *qp, bool may_sleep,
 				    u32 *bytes)
 {
-	struct tide_wire *wire = qp->wire;
-	struct tide_wire_tx *tx = &wire->tx;
-	const struct tide_sent *sent = sent_at(qp, tx->next);
+	struct tide_composing *composing = &qp->wire->tx.composing;
 	enum tide_verdict verdict = TIDE_DONE;
-	struct plan plan = { .psn = tx->psn };
-	struct tide_burst burst;
-	u32 room = WINDOW;
-	bool begun;
 
-	plan.offset = tide_psn_diff(plan.psn, sent->first) * wire->mtu;
-	if (tide_qp_is_reliable(qp))
-		room -= tide_psn_diff(plan.psn, READ_ONCE(tx->una));
-	plan_burst(qp, &plan, sent, max_t(s32, room, 1));
-	begun = !tide_emit_begin(&burst, &wire->path, plan.num, plan.size,
-				 plan.last, GFP_ATOMIC | __GFP_NOWARN);
-	if (begun)
-		verdict = compose(qp, &plan, &burst, may_sleep);
-	else
-		leave_out(qp, &plan);
-	if (verdict == TIDE_DONE) {
-		*bytes = payload_of(qp, &plan);
-		if (commit(qp, &plan, *bytes) && begun) {
-			tide_emit_send(&burst);
-			return TIDE_DONE;
-		}
+	if (!composing->open)
+		open_burst(qp);
+	if (composing->begun)
+		verdict = compose(qp, may_sleep);
+	if (verdict == TIDE_FAULT)
+		return verdict;
+	*bytes = payload_of(qp);
+	if (verdict == TIDE_DONE && commit(qp, *bytes) && composing->begun) {
+		composing->open = false;
+		tide_emit_send(&composing->burst);
 	}
-	if (begun)
-		tide_emit_cancel(&burst);
+	discard(composing);
 	return verdict;
 }
 
@@ -997,7 +1009,7 @@ static bool fail_current(struct tide_qp *qp, enum tide_verdict verdict)
 	if (tide_req_has_pages(&qp->req))
 		tide_req_drop(&qp->req);
 	spin_lock_bh(&qp->lock);
-	qp->req.busy = false;
+	unload(qp);
 	if (qp->ibqp && tide_qp_may_finish_sends(qp) && !tx->seek) {
 		in_turn = tx->next == qp->req.sq.index;
 		if (in_turn)
@@ -1077,15 +1089,17 @@ bool tide_wire_run(struct tide_qp *qp, s64 *budget, bool may_sleep)
 		/* For what is not sent now after all, nobody waits. */
 		if (tide_req_has_pages(req) &&
 		    (READ_ONCE(qp->wire->tx.seek) ||
-		     !tide_qp_may_finish_sends(qp)))
+		     !tide_qp_may_finish_sends(qp))) {
+			discard(&qp->wire->tx.composing);
 			tide_req_drop(req);
+		}
 		if (tide_req_pager_pending(qp))
 			return false;
 		todo = what_next(qp);
 		if (todo == NOTHING) {
 			/* Pins must not get old; they are had anew. */
-			if (tide_req_has_pages(req))
-				tide_req_drop(req);
+			if (may_sleep)
+				tide_req_progressed(req);
 			return false;
 		}
 		if (todo == OWN && !may_sleep)
