@@ -72,12 +72,15 @@ void tide_lane_kick(struct tide_lane *lane)
  * tide_lane_fault - note what the packet being executed lacks
  * @lane: its lane
  * @fault: the memory; its reference on the region becomes the lane's
+ * @ahead: bytes from there on that those behind it will want
  *
  * Context: under tide_qp.lock.
  */
-void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault)
+void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
+		     u32 ahead)
 {
 	lane->fault = *fault;
+	lane->fault.around = min(ahead, TIDE_LANE_AHEAD);
 	lane->fault_of = lane->qp->resp.incarnation;
 }
 

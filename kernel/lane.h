@@ -18,6 +18,9 @@
 /* How many may wait: several windows of a requester. */
 #define TIDE_LANE_MAX	1024
 
+/* What is brought in with what is missing, if it will be wanted too. */
+#define TIDE_LANE_AHEAD	(64U << 10)
+
 struct tide_qp;
 
 /**
@@ -79,6 +82,7 @@ bool tide_lane_append(struct tide_lane *lane,
 		      const struct tide_arrival *arrival);
 void tide_lane_kick(struct tide_lane *lane);
 void tide_lane_clear(struct tide_lane *lane);
-void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault);
+void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
+		     u32 ahead);
 
 #endif /* TIDE_LANE_H */

@@ -399,6 +399,19 @@ struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 }
 
 /**
+ * tide_resp_ahead - how many bytes in one piece an operation may still move
+ * @qp: the responder
+ * @op: an operation that was begun
+ * @done: bytes moved so far
+ */
+u32 tide_resp_ahead(const struct tide_qp *qp, const struct tide_op *op,
+		    u32 done)
+{
+	return op_is_send(op) ? tide_sg_left(&qp->resp.recv.sg) :
+				op->length - done;
+}
+
+/**
  * tide_resp_flush_some - carry out some of a flush
  * @qp: the responder
  * @op: a flush that was begun

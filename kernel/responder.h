@@ -53,6 +53,8 @@ enum tide_verdict tide_resp_turn(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len);
+u32 tide_resp_ahead(const struct tide_qp *qp, const struct tide_op *op,
+		    u32 done);
 enum tide_verdict tide_resp_flush_some(struct tide_qp *qp, struct tide_op *op,
 				       u32 *len);
 void tide_resp_moved(struct tide_qp *qp, const struct tide_op *op, u32 len);

@@ -111,6 +111,12 @@ static inline void tide_sg_advance(struct tide_sg *sg, u32 len)
 	sg->offset += len;
 }
 
+/* How many bytes come next in one piece; none behind the last element. */
+static inline u32 tide_sg_left(const struct tide_sg *sg)
+{
+	return sg->at < sg->num ? sg->sge[sg->at].length - sg->offset : 0;
+}
+
 /* Step over @len bytes, as many as there are at least. */
 static inline void tide_sg_skip(struct tide_sg *sg, u64 len)
 {

@@ -316,7 +316,7 @@ static enum tide_verdict deliver_piece(struct tide_qp *qp, void *from, u32 len)
 	dst.hold = &lane->hold;
 	ret = lane->page_error ? -EACCES : tide_copy(&dst, &src, len, &stop);
 	if (ret == -EFAULT) {
-		tide_lane_fault(lane, &stop.fault);
+		tide_lane_fault(lane, &stop.fault, tide_sg_left(&tx->in));
 		return TIDE_FAULT;
 	}
 	if (ret < 0)

@@ -274,7 +274,9 @@ static enum tide_verdict take_payload(struct tide_qp *qp,
 		ret = lane->page_error ? -EACCES :
 					 tide_copy(&dst, &src, len, &stop);
 		if (ret == -EFAULT) {
-			tide_lane_fault(lane, &stop.fault);
+			tide_lane_fault(lane, &stop.fault,
+					tide_resp_ahead(qp, &rx->op,
+							rx->done));
 			return TIDE_FAULT;
 		}
 		if (ret < 0)
@@ -411,7 +413,8 @@ static enum tide_verdict fill_response(struct tide_qp *qp,
 		ret = lane->page_error ? -EACCES :
 					 tide_copy(&dst, &src, len, &stop);
 		if (ret == -EFAULT) {
-			tide_lane_fault(lane, &stop.fault);
+			tide_lane_fault(lane, &stop.fault,
+					tide_resp_ahead(qp, &read->op, done));
 			return TIDE_FAULT;
 		}
 		if (ret < 0)
@@ -601,7 +604,7 @@ static enum tide_verdict do_atomic(struct tide_qp *qp,
 		ret = tide_atomic(&side, atomic, operand, swap, original,
 				  &stop);
 	if (ret == -EFAULT) {
-		tide_lane_fault(lane, &stop.fault);
+		tide_lane_fault(lane, &stop.fault, len);
 		return TIDE_FAULT;
 	}
 	if (ret)
