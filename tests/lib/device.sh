@@ -5,7 +5,8 @@
 #
 #   wait_until SECONDS COMMAND...   until COMMAND succeeds; fails when that takes too long
 #   remake_device                   unload and load the module; make td0 and tide0 anew, as tests/vm/guest does
-#   gid_index DEVICE ADDRESS        the index of the GID that is an IPv4 address
+#   gid_index DEVICE ADDRESS        the index of the GID that is an address, IPv4 or IPv6
+#   as_gid ADDRESS                  the address as sysfs writes it as a GID
 
 wait_until() {
 	local end=$((SECONDS + $1))
@@ -36,15 +37,33 @@ make_netdev() { # make_netdev NAME ADDRESS...
 }
 
 gid_index() {
-	local gid mapped file
-	# shellcheck disable=SC2046,SC2086 # words
-	mapped=$(printf '0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x' ${2//./ })
-	for file in "/sys/class/infiniband/$1/ports/1/gids/"*; do
-		read -r gid <"$file" 2>/dev/null || continue
-		[ "$gid" = "$mapped" ] || continue
-		[ "$(cat "/sys/class/infiniband/$1/ports/1/gid_attrs/types/${file##*/}")" = 'RoCE v2' ] || continue
-		echo "${file##*/}"
+	local port=/sys/class/infiniband/$1/ports/1 gid wanted type i
+	wanted=$(as_gid "$2")
+	for ((i = 0; i < 64; i++)); do
+		read -r gid 2>/dev/null <"$port/gids/$i" || continue
+		[ "$gid" = "$wanted" ] || continue
+		read -r type <"$port/gid_attrs/types/$i" && [ "$type" = 'RoCE v2' ] || continue
+		echo "$i"
 		return
 	done
 	return 1
+}
+
+as_gid() {
+	local front back gid
+	if [[ $1 != *:* ]]; then
+		# shellcheck disable=SC2046,SC2086 # words
+		printf '0000:0000:0000:0000:0000:ffff:%02x%02x:%02x%02x\n' ${1//./ }
+		return
+	fi
+	front=${1%%::*} back=
+	[[ $1 != *::* ]] || back=${1##*::}
+	IFS=: read -ra front <<<"$front"
+	IFS=: read -ra back <<<"$back"
+	while ((${#front[@]} + ${#back[@]} < 8)); do
+		front+=(0)
+	done
+	back=("${front[@]}" "${back[@]}")
+	printf -v gid '%04x:' "${back[@]/#/0x}"
+	echo "${gid%:}"
 }

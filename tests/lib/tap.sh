@@ -112,7 +112,10 @@ is_turn() {
 listening() { [ -n "$(ss -Hltn "sport = :$1")" ]; }
 
 # Whether a process has ended, be it a zombie yet or not.
-has_ended() { [ ! -e "/proc/$1" ] || [ "$(ps -o state= "$1")" = Z ]; }
+has_ended() {
+	local state
+	! read -r state 2>/dev/null <"/proc/$1/stat" || [[ $state == *') Z '* ]]
+}
 
 # Whether a server listens, or never will.
 listens() { # listens PORT PID

@@ -7,7 +7,7 @@
 # shellcheck disable=SC2034 # used by those who source this
 guest_packages=(
 	rdma-core ibverbs-providers ibverbs-utils rdmacm-utils perftest python3-pyverbs
-	iproute2 ethtool iperf3 iputils-ping
+	iproute2 ethtool iperf3 iputils-ping tshark python3-scapy
 	kmod procps util-linux e2fsprogs strace fio stress-ng jq)
 # shellcheck disable=SC2034
 compiler_packages=(libibverbs-dev librdmacm-dev gcc libc6-dev make)
