@@ -8,6 +8,13 @@
 #include "compat.h"
 #include "mapped.h"
 
+/*
+ * vmalloc_user() would leave it unaccounted; and who may not have so much is
+ * told, not the kernel log, and nobody is killed for it.
+ */
+#define GFP_MAPPED	(GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN | \
+			 __GFP_RETRY_MAYFAIL)
+
 static void mapped_free(struct kref *ref)
 {
 	struct tide_mapped *mapped =
@@ -15,6 +22,43 @@ static void mapped_free(struct kref *ref)
 
 	vfree(mapped->vaddr);
 	kfree(mapped);
+}
+
+static void pages_free(struct page **pages, unsigned long n)
+{
+	while (n--)
+		__free_page(pages[n]);
+	kvfree(pages);
+}
+
+/*
+ * On newer kernels a vmalloc() that fails leaves it to a worker to free what
+ * it had, and the caller is out of memory for longer than the call lasts.
+ */
+static void *alloc_pages_vmap(unsigned long n)
+{
+	struct page **pages;
+	unsigned long i;
+	void *vaddr;
+
+	pages = kvmalloc_array(n, sizeof(*pages), GFP_MAPPED);
+	if (!pages)
+		return NULL;
+	for (i = 0; i < n; i++) {
+		pages[i] = alloc_page(GFP_MAPPED);
+		if (!pages[i])
+			goto err_pages;
+		cond_resched();
+	}
+	/* From here on vfree() frees the pages, and the array. */
+	vaddr = vmap(pages, n, VM_MAP | VM_MAP_PUT_PAGES, PAGE_KERNEL);
+	if (!vaddr)
+		goto err_pages;
+	return vaddr;
+
+err_pages:
+	pages_free(pages, i);
+	return NULL;
 }
 
 /**
@@ -32,13 +76,7 @@ struct tide_mapped *tide_mapped_alloc(size_t size)
 		return NULL;
 	kref_init(&mapped->ref);
 	mapped->size = PAGE_ALIGN(size);
-	/*
-	 * vmalloc_user() would leave it unaccounted; and who may not have so
-	 * much is told, not the kernel log, and nobody is killed for it.
-	 */
-	mapped->vaddr = __vmalloc(mapped->size, GFP_KERNEL_ACCOUNT |
-				  __GFP_ZERO | __GFP_NOWARN |
-				  __GFP_RETRY_MAYFAIL);
+	mapped->vaddr = alloc_pages_vmap(mapped->size >> PAGE_SHIFT);
 	if (!mapped->vaddr) {
 		kfree(mapped);
 		return NULL;
