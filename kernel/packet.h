@@ -203,6 +203,13 @@ static inline __u32 tide_packet_pad(__u32 payload_len)
  */
 __u32 tide_packet_header_len(__u8 opcode);
 
+/* Bytes of a whole packet, from the BTH to the ICRC. */
+static inline __u32 tide_packet_size(const struct tide_packet *packet)
+{
+	return tide_packet_header_len(packet->opcode) + packet->payload_len +
+	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
+}
+
 /**
  * tide_packet_parse - read the headers of a packet
  * @packet: becomes what is in it

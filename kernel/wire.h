@@ -208,6 +208,12 @@ static inline bool tide_qp_is_far(const struct tide_qp *qp)
 	return qp->wire && READ_ONCE(qp->wire->far);
 }
 
+/* How many packets carry @length bytes. */
+static inline u32 tide_wire_packets(const struct tide_wire *wire, u32 length)
+{
+	return length ? DIV_ROUND_UP(length, wire->mtu) : 1;
+}
+
 int tide_wire_prepare(struct tide_qp *qp, const struct ib_qp_attr *attr);
 void tide_wire_set_path(struct tide_qp *qp, const struct ib_qp_attr *attr);
 void tide_wire_start(struct tide_qp *qp, enum ib_qp_state next);
@@ -223,10 +229,12 @@ void tide_outbox_send(struct tide_outbox *out);
 
 /* wire_requester.c */
 bool tide_wire_run(struct tide_qp *qp, s64 *budget, bool may_sleep);
-enum tide_verdict tide_wire_respond(struct tide_qp *qp,
-				    const struct tide_arrival *arrival);
 void tide_wire_tx_start(struct tide_qp *qp);
 void tide_wire_tx_forget(struct tide_qp *qp);
+
+/* wire_completer.c */
+enum tide_verdict tide_wire_respond(struct tide_qp *qp,
+				    const struct tide_arrival *arrival);
 void tide_wire_timeout(struct timer_list *timer);
 
 /* wire_responder.c */

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 /*
- * wire_requester.c - sending requests in packets, and what comes back (IBTA
- * 9.7.2 and 9.7.5.1, 9.8.2).
+ * wire_requester.c - sending requests in packets (IBTA 9.7.2, 9.8.2).
  *
  * Who has the run bit sends: it goes through the send queue ahead of what is
- * acknowledged, by one window.  What comes back is taken wherever that is,
- * under tide_qp.lock: it moves @una, completes work requests, and has the
- * runner go back (@seek) when something was lost.
+ * acknowledged, by one window.  What comes back, wire_completer.c takes: it
+ * moves @una, and has the runner go back (@seek) when something was lost.
  *
  * A work request's entry is the queue's until it is completed.  To send it
  * again is to load it from there once more.
@@ -15,8 +13,7 @@
 #include "mirror.h"
 #include "requester.h"
 #include "sg.h"
-#include "timing.h"
-#include "wire.h"
+#include "wire_tx.h"
 
 /* Packets that may be under way. */
 #define WINDOW		128
@@ -36,439 +33,9 @@
 /* What there is to do next. */
 enum todo { NOTHING, SEND, OWN };
 
-static bool opcode_is_answered(u8 opcode)
-{
-	switch (opcode) {
-	case IB_WR_RDMA_READ:
-	case IB_WR_ATOMIC_CMP_AND_SWP:
-	case IB_WR_ATOMIC_FETCH_AND_ADD:
-	case IB_WR_ATOMIC_WRITE:
-	case IB_WR_FLUSH:
-		return true;
-	default:
-		return false;
-	}
-}
-
-static struct tide_sent *sent_at(struct tide_qp *qp, u32 index)
-{
-	return &qp->wire->tx.sent[index & qp->req.sq.mask];
-}
-
-static u32 packets_of(const struct tide_wire *wire, u32 length)
-{
-	return length ? DIV_ROUND_UP(length, wire->mtu) : 1;
-}
-
 static u32 behind(const struct tide_sent *sent)
 {
 	return tide_psn_add(sent->last, 1);
-}
-
-/* The timer */
-
-static bool is_waiting_for_ack(const struct tide_wire_tx *tx)
-{
-	return tx->una != tx->end;
-}
-
-static unsigned long in_future(u64 ns)
-{
-	return (jiffies + nsecs_to_jiffies(ns) + 1) ?: 1;
-}
-
-/* Wait until then, or for ever. */
-static void set_deadline(struct tide_wire_tx *tx, unsigned long deadline)
-{
-	tx->deadline = deadline;
-	/* One that fires before only looks again. */
-	if (deadline && (!timer_pending(&tx->timer) ||
-			 time_before(deadline, tx->timer.expires)))
-		mod_timer(&tx->timer, deadline);
-}
-
-static void expect_ack(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	u64 ns = tide_ack_timeout_ns(qp->attr.timeout);
-
-	if (tx->not_ready)
-		return;
-	set_deadline(tx, ns && is_waiting_for_ack(tx) ? in_future(ns) : 0);
-}
-
-/* What was answered; under tide_qp.lock, as all that follows up to sending */
-
-static void complete_oldest(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	u32 index = qp->req.sq.index;
-
-	if (tx->in_index == index)
-		tx->in_loaded = false;
-	tide_count(qp, TIDE_CNT_TX_MSGS, 1);
-	tide_req_complete(qp, &sent_at(qp, index)->request, IB_WC_SUCCESS);
-}
-
-static bool has_oldest(const struct tide_qp *qp)
-{
-	return qp->req.sq.index != qp->wire->tx.top;
-}
-
-/* The work request that @una is of; there must be one. */
-static struct tide_sent *oldest(struct tide_qp *qp)
-{
-	return sent_at(qp, qp->req.sq.index);
-}
-
-static void fail_oldest(struct tide_qp *qp, enum tide_verdict verdict)
-{
-	struct tide_request request = oldest(qp)->request;
-
-	tide_req_fail(qp, &request, verdict);
-}
-
-/* All before @una is through: complete what that makes complete. */
-static void complete_through(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	while (has_oldest(qp) && qp->state != IB_QPS_ERR &&
-	       tide_psn_diff(tx->una, oldest(qp)->last) > 0)
-		complete_oldest(qp);
-	while (tx->ends_num &&
-	       tide_psn_diff(tx->una, tx->ends[tx->ends_first]) >= 0) {
-		tx->ends_first = (tx->ends_first + 1) % TIDE_MAX_RD_ATOMIC;
-		tx->ends_num--;
-	}
-}
-
-static void advance(struct tide_qp *qp, u32 una)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	if (tx->una == una)
-		return;
-	tx->una = una;
-	tx->retries = 0;
-	tx->rnr_retries = 0;
-	tx->asked_again = false;
-	tx->not_ready = false;
-	complete_through(qp);
-	/* What was to be sent again has arrived after all. */
-	if (tide_psn_diff(tx->una, tx->psn) > 0)
-		tx->seek = true;
-	expect_ack(qp);
-}
-
-/*
- * The responder has executed all before @psn.  What it answers is not through
- * by that.
- */
-static void acknowledged(struct tide_qp *qp, u32 psn)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	struct tide_sent *sent;
-	u32 index;
-
-	for (index = qp->req.sq.index; index != tx->top; index++) {
-		sent = sent_at(qp, index);
-		if (tide_psn_diff(sent->first, psn) >= 0)
-			break;
-		if (!opcode_is_answered(sent->request.opcode))
-			continue;
-		if (tide_psn_diff(tx->una, sent->first) < 0)
-			psn = sent->first;
-		else
-			psn = tx->una;
-		break;
-	}
-	if (tide_psn_diff(psn, tx->una) > 0)
-		advance(qp, psn);
-}
-
-/* Send again from @una on; false when that was tried often enough. */
-static bool go_back(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	if (!has_oldest(qp))
-		return false;
-	if (tx->retries++ >= qp->attr.retry_cnt) {
-		fail_oldest(qp, TIDE_SILENT);
-		return false;
-	}
-	tx->seek = true;
-	return true;
-}
-
-/* Responses are missing; one that was late is no reason to ask once more. */
-static void responses_lost(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	if (tx->asked_again)
-		return;
-	tx->asked_again = true;
-	tide_count(qp, TIDE_CNT_IMPLIED_NAKS, 1);
-	go_back(qp);
-}
-
-static void not_ready(struct tide_qp *qp, u8 timer)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	if (tx->not_ready)
-		return;
-	if (qp->attr.rnr_retry != TIDE_RNR_RETRY_FOREVER &&
-	    tx->rnr_retries++ >= qp->attr.rnr_retry) {
-		fail_oldest(qp, TIDE_RNR);
-		return;
-	}
-	tide_count(qp, TIDE_CNT_RNR_WAITS, 1);
-	tx->not_ready = true;
-	tx->seek = true;
-	set_deadline(tx, in_future(tide_rnr_timer_ns(timer)));
-}
-
-static void nak(struct tide_qp *qp, u8 code)
-{
-	switch (code) {
-	case TIDE_NAK_CODE_SEQUENCE:
-		tide_count(qp, TIDE_CNT_SEQUENCE_NAKS, 1);
-		go_back(qp);
-		break;
-	case TIDE_NAK_CODE_INVALID:
-		fail_oldest(qp, TIDE_NAK_INVALID);
-		break;
-	case TIDE_NAK_CODE_ACCESS:
-		fail_oldest(qp, TIDE_NAK_ACCESS);
-		break;
-	case TIDE_NAK_CODE_OP:
-		fail_oldest(qp, TIDE_NAK_OP);
-		break;
-	default:
-		break;
-	}
-}
-
-static void take_ack(struct tide_qp *qp, const struct tide_packet *packet)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	u8 rest = packet->syndrome & TIDE_AETH_REST;
-	u32 next = tide_psn_add(packet->psn, 1);
-
-	switch (packet->syndrome & TIDE_AETH_KIND) {
-	case TIDE_AETH_ACK:
-		acknowledged(qp, next);
-		if (tx->una != next && has_oldest(qp) &&
-		    tide_psn_diff(next, tx->una) > 0)
-			responses_lost(qp);
-		break;
-	case TIDE_AETH_RNR:
-		acknowledged(qp, packet->psn);
-		if (tx->una == packet->psn)
-			not_ready(qp, rest);
-		else if (tide_psn_diff(packet->psn, tx->una) > 0)
-			responses_lost(qp);
-		break;
-	case TIDE_AETH_NAK:
-		acknowledged(qp, packet->psn);
-		if (tx->una == packet->psn || rest == TIDE_NAK_CODE_SEQUENCE)
-			nak(qp, rest);
-		else
-			responses_lost(qp);
-		break;
-	default:
-		break;
-	}
-}
-
-/* Where a response goes: the buffers of the oldest work request. */
-static enum tide_verdict load_buffers(struct tide_qp *qp, u32 offset)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	u32 index = qp->req.sq.index;
-
-	if (tx->in_loaded && tx->in_index == index)
-		return TIDE_DONE;
-	if (!tide_req_load_buffers(qp, index, &tx->in) ||
-	    tide_sg_length(&tx->in) < oldest(qp)->request.length)
-		return TIDE_LOCAL_QP_OP;
-	tide_sg_skip(&tx->in, offset);
-	tx->in_index = index;
-	tx->in_loaded = true;
-	return TIDE_DONE;
-}
-
-/* Copy some of a response; @from is @len bytes of it. */
-static enum tide_verdict deliver_piece(struct tide_qp *qp, void *from, u32 len)
-{
-	struct tide_lane *lane = &qp->wire->responses;
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	struct tide_side src = { .kaddr = from };
-	struct tide_copy_stop stop;
-	struct tide_side dst;
-	int ret;
-
-	dst = tide_sg_side(&tx->in, qp->pd_id, IB_ACCESS_LOCAL_WRITE, &len);
-	dst.leaf = &lane->leaf;
-	dst.hold = &lane->hold;
-	ret = lane->page_error ? -EACCES : tide_copy(&dst, &src, len, &stop);
-	if (ret == -EFAULT) {
-		tide_lane_fault(lane, &stop.fault, tide_sg_left(&tx->in));
-		return TIDE_FAULT;
-	}
-	if (ret < 0)
-		return TIDE_LOCAL_PROT;
-	tide_sg_advance(&tx->in, ret);
-	tx->in_part += ret;
-	return TIDE_MORE;
-}
-
-static enum tide_verdict deliver(struct tide_qp *qp,
-				 const struct tide_arrival *arrival,
-				 u64 *original, u32 total)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	enum tide_verdict verdict = TIDE_MORE;
-	void *from;
-	u32 len;
-
-	while (tx->in_part < total && verdict == TIDE_MORE) {
-		len = total - tx->in_part;
-		if (original)
-			from = (void *)original + tx->in_part;
-		else
-			from = tide_arrival_piece(arrival, tx->in_part, &len);
-		verdict = deliver_piece(qp, from, len);
-	}
-	return verdict == TIDE_MORE ? TIDE_DONE : verdict;
-}
-
-/* A response to the oldest work request, the one that is due. */
-static enum tide_verdict take_due(struct tide_qp *qp,
-				  const struct tide_arrival *arrival)
-{
-	const struct tide_packet *packet = &arrival->packet;
-	const struct tide_sent *sent = oldest(qp);
-	struct tide_wire *wire = qp->wire;
-	u32 offset = tide_psn_diff(packet->psn, sent->first) * wire->mtu;
-	bool atomic = tide_packet_op(packet) == TIDE_ATOMIC_ACK;
-	u64 original = packet->original;
-	u32 total = packet->payload_len;
-	enum tide_verdict verdict;
-
-	switch (sent->request.opcode) {
-	case IB_WR_RDMA_READ:
-		if (atomic || total != min(wire->mtu,
-					   sent->request.length - offset))
-			return TIDE_BAD_RESPONSE;
-		break;
-	case IB_WR_ATOMIC_CMP_AND_SWP:
-	case IB_WR_ATOMIC_FETCH_AND_ADD:
-		if (!atomic)
-			return TIDE_BAD_RESPONSE;
-		total = sizeof(original);
-		break;
-	default:
-		return atomic || total ? TIDE_BAD_RESPONSE : TIDE_DONE;
-	}
-	if (!total)
-		return TIDE_DONE;
-	verdict = load_buffers(qp, offset);
-	return verdict == TIDE_DONE ?
-	       deliver(qp, arrival, atomic ? &original : NULL, total) :
-	       verdict;
-}
-
-static enum tide_verdict take_response(struct tide_qp *qp,
-				       const struct tide_arrival *arrival)
-{
-	u32 psn = arrival->packet.psn;
-	struct tide_wire_tx *tx = &qp->wire->tx;
-	enum tide_verdict verdict;
-
-	acknowledged(qp, psn);
-	if (tx->una != psn || !has_oldest(qp)) {
-		responses_lost(qp);
-		return TIDE_DONE;
-	}
-	if (!opcode_is_answered(oldest(qp)->request.opcode))
-		return TIDE_DONE;
-	verdict = take_due(qp, arrival);
-	if (verdict == TIDE_FAULT)
-		return verdict;
-	tx->in_part = 0;
-	if (verdict == TIDE_DONE)
-		advance(qp, tide_psn_add(psn, 1));
-	else
-		fail_oldest(qp, verdict);
-	return TIDE_DONE;
-}
-
-/**
- * tide_wire_respond - take a response or an acknowledgement, or go on with one
- * @qp: the requester, locked, in a state in which it may finish sends
- * @arrival: the packet
- *
- * Context: softirq, or the worker of the lane of responses.  The requester has
- * to be run afterwards.
- *
- * Return: TIDE_DONE, or TIDE_FAULT when memory is missing, which the lane
- * knows of.
- */
-enum tide_verdict tide_wire_respond(struct tide_qp *qp,
-				    const struct tide_arrival *arrival)
-{
-	const struct tide_packet *packet = &arrival->packet;
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	/* Of long ago, or of what was never sent. */
-	if (tide_psn_diff(packet->psn, tx->una) < 0 ||
-	    tide_psn_diff(packet->psn, tx->end) >= 0)
-		return TIDE_DONE;
-	if (tide_packet_op(packet) != TIDE_ACK)
-		return take_response(qp, arrival);
-	take_ack(qp, packet);
-	return TIDE_DONE;
-}
-
-static void timed_out(struct tide_qp *qp)
-{
-	struct tide_wire_tx *tx = &qp->wire->tx;
-
-	if (tx->not_ready) {
-		tx->not_ready = false;
-		set_deadline(tx, 0);
-		return;
-	}
-	/* They have come, and wait here. */
-	if (tide_lane_is_busy(&qp->wire->responses)) {
-		expect_ack(qp);
-		return;
-	}
-	tide_count(qp, TIDE_CNT_ACK_TIMEOUTS, 1);
-	tx->asked_again = false;
-	if (go_back(qp))
-		expect_ack(qp);
-}
-
-/* The timer of a requester on the wire. */
-void tide_wire_timeout(struct timer_list *timer)
-{
-	struct tide_wire *wire = container_of(timer, struct tide_wire,
-					      tx.timer);
-	struct tide_wire_tx *tx = &wire->tx;
-	struct tide_qp *qp = wire->requests.qp;
-
-	spin_lock(&qp->lock);
-	if (tx->deadline && time_before(jiffies, tx->deadline))
-		mod_timer(&tx->timer, tx->deadline);
-	else if (tx->deadline && qp->ibqp && tide_qp_may_finish_sends(qp))
-		timed_out(qp);
-	spin_unlock(&qp->lock);
-	tide_req_softirq(qp);
 }
 
 /* Sending, by who has the run bit; still under tide_qp.lock */
@@ -503,11 +70,11 @@ static void number(struct tide_qp *qp)
 {
 	struct tide_requester *req = &qp->req;
 	struct tide_wire *wire = qp->wire;
-	struct tide_sent *sent = sent_at(qp, wire->tx.top);
+	struct tide_sent *sent = tide_sent_at(qp, wire->tx.top);
 	u32 packets = 1;
 
 	if (req->op.opcode != IB_WR_FLUSH)
-		packets = packets_of(wire, req->op.length);
+		packets = tide_wire_packets(wire, req->op.length);
 	*sent = (struct tide_sent) {
 		.request = tide_req_current(req),
 		.first = wire->tx.psn,
@@ -519,7 +86,7 @@ static void number(struct tide_qp *qp)
 static bool is_unchanged(struct tide_qp *qp)
 {
 	const struct tide_request *before =
-		&sent_at(qp, qp->wire->tx.next)->request;
+		&tide_sent_at(qp, qp->wire->tx.next)->request;
 
 	return before->opcode == qp->req.op.opcode &&
 	       before->length == qp->req.op.length;
@@ -564,8 +131,8 @@ static bool load_next(struct tide_qp *qp)
 	if (anew)
 		number(qp);
 	else if (req->op.opcode != IB_WR_RDMA_READ && !req->inline_data)
-		tide_sg_skip(&req->sg, tide_psn_diff(tx->psn,
-			     sent_at(qp, tx->next)->first) * qp->wire->mtu);
+		tide_sg_skip(&req->sg, qp->wire->mtu * tide_psn_diff(tx->psn,
+			     tide_sent_at(qp, tx->next)->first));
 	req->busy = true;
 	return true;
 }
@@ -578,7 +145,7 @@ static bool has_room(struct tide_qp *qp)
 		return true;
 	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= WINDOW)
 		return false;
-	return !opcode_is_answered(qp->req.op.opcode) ||
+	return !tide_opcode_is_answered(qp->req.op.opcode) ||
 	       tx->ends_num < qp->attr.max_rd_atomic;
 }
 
@@ -616,7 +183,7 @@ void tide_wire_tx_start(struct tide_qp *qp)
 /* Nothing is left to send; in SQD, nothing to wait for either? */
 static void idle(struct tide_qp *qp)
 {
-	if (qp->state == IB_QPS_SQD && !has_oldest(qp))
+	if (qp->state == IB_QPS_SQD && !tide_wire_has_oldest(qp))
 		tide_req_drained(qp);
 	if (qp->state == IB_QPS_ERR || qp->state == IB_QPS_SQE) {
 		tide_req_flush(qp);
@@ -719,7 +286,7 @@ static u32 asked_for(const struct tide_qp *qp, u32 offset)
 
 static bool op_has_payload(u8 opcode)
 {
-	return !opcode_is_answered(opcode) || opcode == IB_WR_ATOMIC_WRITE;
+	return !tide_opcode_is_answered(opcode) || opcode == IB_WR_ATOMIC_WRITE;
 }
 
 /* The packet that carries the message on from @offset. */
@@ -755,12 +322,6 @@ static struct tide_packet make_packet(const struct tide_qp *qp, u32 psn,
 	return packet;
 }
 
-static u32 size_of(const struct tide_packet *packet)
-{
-	return tide_packet_header_len(packet->opcode) + packet->payload_len +
-	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
-}
-
 /*
  * Decide on the packets of a burst, no more than there is @room for; *size and
  * *last become their sizes.
@@ -770,15 +331,16 @@ static void plan_burst(const struct tide_qp *qp, struct tide_composing *plan,
 {
 	u32 psn = plan->psn, offset = plan->offset;
 	struct tide_packet packet = make_packet(qp, psn, offset);
-	u32 total = size_of(&packet);
+	u32 total = tide_packet_size(&packet);
 
 	plan->num = 1;
 	*size = *last = total;
 	plan->ends = psn;
-	if (opcode_is_answered(qp->req.op.opcode)) {
+	if (tide_opcode_is_answered(qp->req.op.opcode)) {
 		if (qp->req.op.opcode == IB_WR_RDMA_READ)
-			plan->ends = tide_psn_add(psn,
-				packets_of(qp->wire, packet.dma_len) - 1);
+			plan->ends += tide_wire_packets(qp->wire,
+							packet.dma_len) - 1;
+		plan->ends &= TIDE_PSN_MASK;
 		return;
 	}
 	room = min(room, (u32)TIDE_BURST_PACKETS);
@@ -786,10 +348,10 @@ static void plan_burst(const struct tide_qp *qp, struct tide_composing *plan,
 		psn = tide_psn_add(psn, 1);
 		offset += packet.payload_len;
 		packet = make_packet(qp, psn, offset);
-		if (size_of(&packet) > *size ||
-		    total + size_of(&packet) > TIDE_BURST_BYTES)
+		if (tide_packet_size(&packet) > *size ||
+		    total + tide_packet_size(&packet) > TIDE_BURST_BYTES)
 			break;
-		*last = size_of(&packet);
+		*last = tide_packet_size(&packet);
 		total += *last;
 		plan->num++;
 		plan->ends = psn;
@@ -886,7 +448,7 @@ static bool commit(struct tide_qp *qp, u32 bytes)
 	const struct tide_composing *composing = &qp->wire->tx.composing;
 	struct tide_requester *req = &qp->req;
 	struct tide_wire_tx *tx = &qp->wire->tx;
-	bool answered = opcode_is_answered(req->op.opcode);
+	bool answered = tide_opcode_is_answered(req->op.opcode);
 	bool ok;
 
 	spin_lock_bh(&qp->lock);
@@ -903,16 +465,16 @@ static bool commit(struct tide_qp *qp, u32 bytes)
 		tx->ends_num++;
 	}
 	tide_count(qp, TIDE_CNT_TX_BYTES, bytes);
-	if (tx->psn == behind(sent_at(qp, tx->next))) {
+	if (tx->psn == behind(tide_sent_at(qp, tx->next))) {
 		tx->next++;
 		req->busy = false;
 	}
 	if (!tide_qp_is_reliable(qp)) {
 		/* Nobody will say more of it. */
 		tx->una = tx->psn;
-		complete_through(qp);
+		tide_wire_complete_through(qp);
 	} else if (!tx->deadline) {
-		expect_ack(qp);
+		tide_wire_expect_ack(qp);
 	}
 out:
 	spin_unlock_bh(&qp->lock);
@@ -942,7 +504,7 @@ static void open_burst(struct tide_qp *qp)
 {
 	struct tide_wire *wire = qp->wire;
 	struct tide_composing *composing = &wire->tx.composing;
-	const struct tide_sent *sent = sent_at(qp, wire->tx.next);
+	const struct tide_sent *sent = tide_sent_at(qp, wire->tx.next);
 	u32 size, last;
 	s32 room = WINDOW;
 

@@ -19,7 +19,7 @@
 static void reply(struct tide_qp *qp, struct tide_outbox *out,
 		  struct tide_packet *packet)
 {
-	u32 size = tide_packet_header_len(packet->opcode) + TIDE_ICRC_LEN;
+	u32 size = tide_packet_size(packet);
 	struct tide_burst *burst = tide_outbox_add(out);
 
 	/* Who gets no answer will ask again. */
@@ -335,11 +335,6 @@ static enum tide_verdict serve_payload(struct tide_qp *qp,
 
 /* Reads */
 
-static u32 responses_of(const struct tide_wire *wire, u32 length)
-{
-	return length ? DIV_ROUND_UP(length, wire->mtu) : 1;
-}
-
 /* The next response of a read, with its place among them all. */
 static struct tide_packet next_response(const struct tide_qp *qp, u32 done,
 					u32 psn)
@@ -361,12 +356,6 @@ static struct tide_packet next_response(const struct tide_qp *qp, u32 done,
 	return packet;
 }
 
-static u32 size_of(const struct tide_packet *packet)
-{
-	return tide_packet_header_len(packet->opcode) + packet->payload_len +
-	       tide_packet_pad(packet->payload_len) + TIDE_ICRC_LEN;
-}
-
 /* How many responses make up the next burst, and their sizes. */
 static u32 plan_burst(const struct tide_qp *qp, u32 *size, u32 *last)
 {
@@ -375,14 +364,14 @@ static u32 plan_burst(const struct tide_qp *qp, u32 *size, u32 *last)
 	u32 done = read->done + packet.payload_len;
 	u32 total, num = 1;
 
-	*size = *last = total = size_of(&packet);
+	*size = *last = total = tide_packet_size(&packet);
 	while (done < read->op.length && num < TIDE_BURST_PACKETS &&
 	       *last == *size) {
 		packet = next_response(qp, done, 0);
-		if (size_of(&packet) > *size ||
-		    total + size_of(&packet) > TIDE_BURST_BYTES)
+		if (tide_packet_size(&packet) > *size ||
+		    total + tide_packet_size(&packet) > TIDE_BURST_BYTES)
 			break;
-		*last = size_of(&packet);
+		*last = tide_packet_size(&packet);
 		total += *last;
 		done += packet.payload_len;
 		num++;
@@ -509,7 +498,7 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 	};
 	if (!again) {
 		rx->epsn = tide_psn_add(packet->psn,
-					responses_of(qp->wire, op.length));
+					tide_wire_packets(qp->wire, op.length));
 		rx->msn = tide_psn_add(rx->msn, 1);
 	}
 	answers_follow(rx);
