@@ -3,12 +3,12 @@
  * icrc.c - the invariant CRC: the usual CRC-32, of a packet as it would be if
  * routers had changed all that they may.
  */
-#include <linux/crc32.h>
 #include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/string.h>
 #include <linux/udp.h>
 
+#include "crc.h"
 #include "icrc.h"
 #include "packet.h"
 
@@ -34,7 +34,7 @@ struct ipv6_headers {
 
 u32 tide_icrc_add(u32 crc, const void *data, u32 len)
 {
-	return crc32_le(crc, data, len);
+	return tide_crc(crc, data, len);
 }
 
 static u32 begin_ipv4(const void *ip, const void *udp, const void *bth)

@@ -10,6 +10,7 @@
 
 #include "arrival.h"
 #include "compat.h"
+#include "crc.h"
 #include "device.h"
 #include "module.h"
 #include "mr.h"
@@ -86,9 +87,12 @@ static int __init tide_init(void)
 
 	tide_mr_init();
 	tide_stats_init();
+	tide_crc_init();
 	tide_wq = alloc_workqueue("tide", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
-	if (!tide_wq)
-		return -ENOMEM;
+	if (!tide_wq) {
+		ret = -ENOMEM;
+		goto err_crc;
+	}
 	tide_release_wq = alloc_workqueue("tide-release", WQ_UNBOUND,
 					  WQ_UNBOUND_MAX_ACTIVE);
 	if (!tide_release_wq) {
@@ -120,6 +124,8 @@ err_release_wq:
 	destroy_workqueue(tide_release_wq);
 err_wq:
 	destroy_workqueue(tide_wq);
+err_crc:
+	tide_crc_exit();
 	return ret;
 }
 
@@ -134,6 +140,7 @@ static void __exit tide_exit(void)
 	tide_mirrors_exit();
 	destroy_workqueue(tide_wq);
 	destroy_workqueue(tide_release_wq);
+	tide_crc_exit();
 	rcu_barrier();
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB */
 /*
  * crc32.h - what kernel/icrc.c uses of the kernel's headers that programs do
- * not have.  The CRC is made bit by bit: slow, and plain to see.
+ * not have; and a CRC that is made bit by bit: slow, and plain to see.
  */
 #ifndef UNIT_LINUX_CRC32_H
 #define UNIT_LINUX_CRC32_H
