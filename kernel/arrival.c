@@ -24,6 +24,7 @@
 #include "device.h"
 #include "gid.h"
 #include "icrc.h"
+#include "intake.h"
 #include "packet.h"
 #include "path.h"
 
@@ -33,16 +34,21 @@
  */
 #define RCVBUF_PER_CPU	SZ_4M
 
+/* Bursts to different queue pairs may be taken apart at the same time. */
+#define INTAKES		16
+
 /**
  * struct tide_listener - the sockets of a network namespace
  * @net: the namespace; NULL when it has gone
  * @devices: how many want them
  * @sockets: for IPv4, and for IPv6 if there is that
+ * @intakes: by number of the queue pair
  */
 struct tide_listener {
 	struct net *net;
 	unsigned int devices;
 	struct socket *sockets[2];
+	struct tide_intake intakes[INTAKES];
 };
 
 static unsigned int listener_id;
@@ -183,13 +189,15 @@ static void read_addresses(const struct tide_outer *outer,
 }
 
 /* The first @len bytes are packets of @size bytes, the last one's remainder. */
-static void receive_packets(struct sock *sk, struct sk_buff *skb, u32 len,
+static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 			    u32 size)
 {
-	struct tide_outer outer = { .ipv6 = sk->sk_family == AF_INET6 };
+	struct tide_outer outer = {
+		.ipv6 = skb->protocol == htons(ETH_P_IPV6),
+	};
 	struct tide_arrival arrival = {
 		.skb = skb,
-		.net = sock_net(sk),
+		.net = net,
 		.ipv6 = outer.ipv6,
 		.ip = skb_network_header(skb) - skb->head,
 	};
@@ -215,38 +223,54 @@ static void receive_packets(struct sock *sk, struct sk_buff *skb, u32 len,
  * A netdev may have been told to string packets together that it received one
  * after the other.  Those but the first still have headers of their own.
  */
-static void receive_strung(struct sock *sk, struct sk_buff *skb)
+static void receive_strung(struct net *net, struct sk_buff *skb)
 {
 	struct sk_buff *part;
 
-	receive_packets(sk, skb, skb_pagelen(skb), skb_shinfo(skb)->gso_size);
+	receive_packets(net, skb, skb_pagelen(skb),
+			skb_shinfo(skb)->gso_size);
 	skb_walk_frags(skb, part)
-		receive_packets(sk, part, part->len, part->len);
+		receive_packets(net, part, part->len, part->len);
 }
 
-static void receive(struct sock *sk, struct sk_buff *skb)
+static void receive(void *owner, struct sk_buff *skb)
 {
-	/* The socket has kept other things there. */
-	skb->dev = NULL;
+	const struct tide_listener *listener = owner;
+	struct net *net = listener->net;
+
 	if (!skb_is_gso(skb))
-		receive_packets(sk, skb, skb->len, skb->len);
+		receive_packets(net, skb, skb->len, skb->len);
 	else if (skb_shinfo(skb)->gso_type & SKB_GSO_FRAGLIST)
-		receive_strung(sk, skb);
+		receive_strung(net, skb);
 	else
-		receive_packets(sk, skb, skb->len, skb_shinfo(skb)->gso_size);
+		receive_packets(net, skb, skb->len, skb_shinfo(skb)->gso_size);
 	consume_skb(skb);
+}
+
+/* Those of one queue pair keep their order. */
+static struct tide_intake *intake_of(struct tide_listener *listener,
+				     const struct sk_buff *skb)
+{
+	u8 buffer;
+	const u8 *low = skb_header_pointer(skb, TIDE_BTH_QPN_LOW, 1, &buffer);
+
+	return &listener->intakes[low ? *low % INTAKES : 0];
 }
 
 /* Another CPU may have taken what this one has put in. */
 static void data_ready(struct sock *sk)
 {
+	struct tide_listener *listener = sk->sk_user_data;
 	struct sk_buff *skb;
 	int err = 0;
 
 	while (err != -EAGAIN) {
 		skb = skb_recv_udp(sk, MSG_DONTWAIT, &err);
-		if (skb)
-			receive(sk, skb);
+		if (!skb)
+			continue;
+		/* The socket has kept other things there. */
+		skb->dev = NULL;
+		tide_intake_put(intake_of(listener, skb), skb);
 	}
 }
 
@@ -289,6 +313,8 @@ static void close_sockets(struct tide_listener *listener)
 	}
 	/* Who has found one is done with it then. */
 	synchronize_rcu();
+	for (i = 0; i < INTAKES; i++)
+		tide_intake_drain(&listener->intakes[i]);
 }
 
 static int open_sockets(struct tide_listener *listener)
@@ -310,11 +336,13 @@ static struct tide_listener *listener_create(struct net *net)
 {
 	struct tide_listener *listener = kzalloc(sizeof(*listener),
 						 GFP_KERNEL);
-	int ret;
+	int ret, i;
 
 	if (!listener)
 		return ERR_PTR(-ENOMEM);
 	listener->net = net;
+	for (i = 0; i < INTAKES; i++)
+		tide_intake_init(&listener->intakes[i], receive, listener);
 	ret = open_sockets(listener);
 	if (!ret)
 		return listener;

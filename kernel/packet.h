@@ -20,6 +20,7 @@
 #define TIDE_PSN_MASK		0xffffff
 #define TIDE_QPN_MASK		0xffffff
 #define TIDE_BTH_LEN		12
+#define TIDE_BTH_QPN_LOW	7	/* where the QPN's last byte is */
 #define TIDE_ICRC_LEN		4
 #define TIDE_GRH_LEN		40
 #define TIDE_MAX_HEADER_LEN	44	/* the longest that any packet has */
