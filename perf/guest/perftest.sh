@@ -6,7 +6,8 @@
 #   add_rxe rxeN                make rxeN, on a netdev rxN of its own
 #   gid_index DEVICE            print the index of its RoCE v2 GID made from an IPv4 address
 #   pair PROGRAM [ARG...]       start PROGRAM, and once it listens a second one that connects to it; print what
-#                               the second one says
+#                               the second one says. They run on this host; or as $pair_server and $pair_client, which are
+#                               arrays, say, the second with what it is told after its arguments: $pair_address
 #   pair_failed                 print what the server said
 #
 # Nothing waits longer than $pair_seconds.
@@ -14,6 +15,9 @@
 pair_seconds=60
 pair_port=20000
 pair_log=/tmp/pair.server
+pair_server=()
+pair_client=()
+pair_address=127.0.0.1
 
 # rxe sees the packets that leave by the local route too, so the netdev need not lead anywhere.
 add_rxe() {
@@ -54,9 +58,9 @@ pair() {
 	local server status=0
 	local command=(timeout -k 1 "$pair_seconds" "$@" -p "$((++pair_port))")
 
-	"${command[@]}" >"$pair_log" 2>&1 &
+	"${pair_server[@]}" "${command[@]}" >"$pair_log" 2>&1 &
 	server=$!
-	wait_for_listener "$server" && "${command[@]}" 127.0.0.1 || status=$?
+	wait_for_listener "$server" && "${pair_client[@]}" "${command[@]}" "$pair_address" || status=$?
 	[ "$status" = 0 ] || kill "$server" 2>/dev/null
 	wait "$server" || status=$?
 	return "$status"
@@ -66,7 +70,7 @@ pair() {
 wait_for_listener() {
 	local port
 	printf -v port ':%04X' "$pair_port"
-	until grep -qs "$port [0-9A-F:]* 0A" /proc/net/tcp /proc/net/tcp6; do
+	until grep -qs "$port [0-9A-F:]* 0A" "/proc/$1/net/tcp" "/proc/$1/net/tcp6"; do
 		kill -0 "$1" 2>/dev/null || return
 		sleep 0.02
 	done
