@@ -38,10 +38,27 @@ def row($limit):
 		}
 	};
 
-def order: [{SEND: 1, WRITE: 2, READ: 3, register: 4, deregister: 5}[.operation], .size];
+# Over the wire, an operation's name has the MTU behind a comma.
+def verb: split(", ")[0];
+def mtu: split(", ")[1] // "";
+def is_transfer: verb | IN("SEND", "WRITE", "READ");
+
+def order: [(.operation | mtu), {SEND: 1, WRITE: 2, READ: 3, register: 4, deregister: 5}[.operation | verb], .size];
 
 def target($name; $value; $wanted):
 	{name: $name, value: $value, wanted: $wanted, met: ($value != null and $value >= $wanted)};
+
+def wire_targets:
+	. as $all
+	| def of($operation; $size): $all | map(select(.operation == $operation and .size == $size))[0];
+	[
+		(65536, 1048576 | . as $size
+			| of("WRITE, MTU 4500"; $size).ratio as $ratio
+			| target("WRITE \($size | size), MTU 4500, bandwidth over rxe's"; $ratio["tide : rxe"]; 5),
+			  target("WRITE \($size | size), MTU 4500, bandwidth over TCP's"; $ratio["tide : limit"]; 0.5)),
+		target("WRITE 64 KiB, MTU 1500, bandwidth over rxe's"; of("WRITE, MTU 1500"; 65536).ratio["tide : rxe"]; 4),
+		target("WRITE 8 B, MTU 4500, rxe's latency over tide's"; of("WRITE, MTU 4500"; 8).ratio["tide : rxe"]; 2)
+	];
 
 def targets:
 	. as $all
@@ -63,9 +80,10 @@ def targets:
 
 .[0].about as $about
 | map(select(.device)) as $samples
-| ($samples | map(select(.device == "limit")) | group_by(.size)
-	| map({key: (.[0].size | tostring), value: by_round("limit"; "")}) | from_entries) as $limits
+| ($samples | map(select(.device == "limit")) | group_by([(.operation | mtu), .size])
+	| map({key: "\(.[0].operation | mtu) \(.[0].size)", value: by_round("limit"; "")}) | from_entries) as $limits
 | ($samples | map(select(.device != "limit")) | group_by([.operation, .size])
-	| map(row(if .[0].operation | IN("SEND", "WRITE", "READ") then $limits[.[0].size | tostring] else {} end))
+	| map(row((.[0] | select(.operation | is_transfer) | $limits["\(.operation | mtu) \(.size)"]) // {}))
 	| sort_by(order)) as $rows
-| {about: $about, rows: $rows, targets: ($rows | targets), samples: $samples}
+| {about: $about, rows: $rows, targets: ($rows | if $about.extent == "wire" then wire_targets else targets end),
+	samples: $samples}

@@ -6,8 +6,9 @@
 #   add_rxe rxeN                make rxeN, on a netdev rxN of its own
 #   gid_index DEVICE            print the index of its RoCE v2 GID made from an IPv4 address
 #   pair PROGRAM [ARG...]       start PROGRAM, and once it listens a second one that connects to it; print what
-#                               the second one says. They run on this host; or as $pair_server and $pair_client, which are
-#                               arrays, say, the second with what it is told after its arguments: $pair_address
+#                               the second one says. They are run by the commands $pair_server and $pair_client, if there
+#                               are such, and have arguments of their own after the others, $pair_server_options and
+#                               $pair_client_options; all of these are arrays
 #   pair_failed                 print what the server said
 #
 # Nothing waits longer than $pair_seconds.
@@ -17,7 +18,8 @@ pair_port=20000
 pair_log=/tmp/pair.server
 pair_server=()
 pair_client=()
-pair_address=127.0.0.1
+pair_server_options=()
+pair_client_options=(127.0.0.1)
 
 # rxe sees the packets that leave by the local route too, so the netdev need not lead anywhere.
 add_rxe() {
@@ -58,18 +60,19 @@ pair() {
 	local server status=0
 	local command=(timeout -k 1 "$pair_seconds" "$@" -p "$((++pair_port))")
 
-	"${pair_server[@]}" "${command[@]}" >"$pair_log" 2>&1 &
+	"${pair_server[@]}" "${command[@]}" "${pair_server_options[@]}" >"$pair_log" 2>&1 &
 	server=$!
-	wait_for_listener "$server" && "${pair_client[@]}" "${command[@]}" "$pair_address" || status=$?
+	wait_for_listener "$server" "$pair_port" && "${pair_client[@]}" "${command[@]}" "${pair_client_options[@]}" ||
+		status=$?
 	[ "$status" = 0 ] || kill "$server" 2>/dev/null
 	wait "$server" || status=$?
 	return "$status"
 }
 
-# Seen in /proc, as a program to ask would take longer to start than the one waited for.
-wait_for_listener() {
+# Seen in /proc, as a program to ask would take longer to start than the one waited for; and in its namespace.
+wait_for_listener() { # wait_for_listener PID PORT
 	local port
-	printf -v port ':%04X' "$pair_port"
+	printf -v port ':%04X' "$2"
 	until grep -qs "$port [0-9A-F:]* 0A" "/proc/$1/net/tcp" "/proc/$1/net/tcp6"; do
 		kill -0 "$1" 2>/dev/null || return
 		sleep 0.02
