@@ -103,6 +103,20 @@ void tide_lane_clear(struct tide_lane *lane)
 	tide_lane_kick(lane);
 }
 
+/**
+ * tide_lane_recheck - what the first one wants may not be allowed any more
+ * @lane: the lane
+ *
+ * Context: under tide_qp.lock.
+ */
+void tide_lane_recheck(struct tide_lane *lane)
+{
+	if (!lane->length)
+		return;
+	lane->recheck = true;
+	tide_lane_kick(lane);
+}
+
 static enum tide_verdict execute(struct tide_lane *lane,
 				 const struct tide_arrival *arrival,
 				 struct tide_outbox *out)
@@ -185,12 +199,13 @@ static bool pager_pending(struct tide_lane *lane)
 	done = tide_pager_is_done(lane->pager);
 	spin_lock_bh(&qp->lock);
 	expected = is_expected(lane);
-	if (expected && !done) {
+	if (expected && !done && !lane->recheck) {
 		spin_unlock_bh(&qp->lock);
 		return true;
 	}
+	lane->recheck = false;
 	lane->paging = false;
-	if (expected)
+	if (expected && done)
 		lane->page_error = tide_pager_take(lane->pager, &lane->hold);
 	spin_unlock_bh(&qp->lock);
 	tide_pager_drop(lane->pager);

@@ -45,6 +45,8 @@ struct tide_waiting {
  * @fault_of: the responder's incarnation when that was found
  * @paging: a pager is at it, which may take long
  * @page_error: the memory that the first one lacked is not there
+ * @recheck: the first may be refused by now: it is executed once more, whether
+ *	that memory is there or not
  * @leaf: the leaf used last
  * @hold: pages pinned for the next copy of the first that waits
  * @work: goes on with them; owns what follows
@@ -62,6 +64,7 @@ struct tide_lane {
 	u32 fault_of;
 	bool paging;
 	bool page_error;
+	bool recheck;
 	struct tide_leaf_cache leaf;
 	struct tide_hold hold;
 	struct work_struct work;
@@ -82,6 +85,7 @@ bool tide_lane_append(struct tide_lane *lane,
 		      const struct tide_arrival *arrival);
 void tide_lane_kick(struct tide_lane *lane);
 void tide_lane_clear(struct tide_lane *lane);
+void tide_lane_recheck(struct tide_lane *lane);
 void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
 		     u32 ahead);
 

@@ -278,6 +278,17 @@ void tide_req_fail(struct tide_qp *qp, const struct tide_request *request,
 	}
 }
 
+/*
+ * Whether who has executed a work request may complete it; the qp is locked.
+ * In error too, which a queue pair that talks to itself enters as the responder
+ * first.  In any other state the entry was reset.
+ */
+bool tide_req_may_complete(const struct tide_qp *qp)
+{
+	return qp->ibqp && (tide_qp_may_finish_sends(qp) ||
+			    qp->state == IB_QPS_ERR);
+}
+
 /* The current operation has come to its end, good or bad. */
 static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 {
@@ -286,12 +297,7 @@ static void req_end(struct tide_qp *qp, enum tide_verdict verdict)
 
 	tide_req_drop(req);
 	spin_lock_bh(&qp->lock);
-	/*
-	 * In error too, which a queue pair that talks to itself enters as the
-	 * responder first.  In any other state the entry was reset.
-	 */
-	if (qp->ibqp && (tide_qp_may_finish_sends(qp) ||
-			 qp->state == IB_QPS_ERR)) {
+	if (tide_req_may_complete(qp)) {
 		if (verdict == TIDE_DONE) {
 			if (!tide_opcode_is_own(req->op.opcode))
 				tide_count(qp, TIDE_CNT_TX_MSGS, 1);

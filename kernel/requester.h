@@ -28,6 +28,7 @@ u32 tide_req_posted(struct tide_qp *qp);
 enum tide_verdict tide_req_load(struct tide_qp *qp, u32 index);
 bool tide_req_load_buffers(struct tide_qp *qp, u32 index, struct tide_sg *sg);
 struct tide_request tide_req_current(const struct tide_requester *req);
+bool tide_req_may_complete(const struct tide_qp *qp);
 void tide_req_complete(struct tide_qp *qp, const struct tide_request *request,
 		       enum ib_wc_status status);
 void tide_req_fail(struct tide_qp *qp, const struct tide_request *request,

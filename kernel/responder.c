@@ -376,6 +376,20 @@ bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op)
 }
 
 /**
+ * tide_resp_broken_off - an operation that was begun cannot go on
+ * @qp: the responder, which does not expect it; in error on return if it is
+ *	reliable
+ *
+ * Return: what to tell the requester.
+ */
+enum tide_verdict tide_resp_broken_off(struct tide_qp *qp)
+{
+	if (qp->type == IB_QPT_XRC_TGT && !qp->resp.srq)
+		return resp_nak(qp, TIDE_NAK_ACCESS, IB_EVENT_QP_ACCESS_ERR);
+	return tide_resp_invalid(qp);
+}
+
+/**
  * tide_resp_side - the responder's side of moving payload
  * @qp: the responder
  * @op: an operation that was begun

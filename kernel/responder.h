@@ -51,6 +51,7 @@ enum tide_verdict tide_resp_extend(struct tide_qp *qp, struct tide_op *op,
 enum tide_verdict tide_resp_invalid(struct tide_qp *qp);
 enum tide_verdict tide_resp_turn(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
+enum tide_verdict tide_resp_broken_off(struct tide_qp *qp);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,
 				u32 done, u32 *len);
 u32 tide_resp_ahead(const struct tide_qp *qp, const struct tide_op *op,

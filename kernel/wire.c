@@ -157,6 +157,13 @@ void tide_wire_clear(struct tide_qp *qp)
 	tide_lane_clear(&wire->responses);
 }
 
+/* What it was asked for may be refused by now.  The qp is locked. */
+void tide_wire_recheck(struct tide_qp *qp)
+{
+	if (qp->wire)
+		tide_lane_recheck(&qp->wire->requests);
+}
+
 /* No timer runs any more.  Context: process, no locks. */
 void tide_wire_shutdown(struct tide_qp *qp)
 {

@@ -218,6 +218,7 @@ int tide_wire_prepare(struct tide_qp *qp, const struct ib_qp_attr *attr);
 void tide_wire_set_path(struct tide_qp *qp, const struct ib_qp_attr *attr);
 void tide_wire_start(struct tide_qp *qp, enum ib_qp_state next);
 void tide_wire_clear(struct tide_qp *qp);
+void tide_wire_recheck(struct tide_qp *qp);
 void tide_wire_shutdown(struct tide_qp *qp);
 void tide_wire_forget_routes(struct tide_qp *qp);
 void tide_wire_destroy(struct tide_qp *qp);

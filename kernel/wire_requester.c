@@ -623,7 +623,7 @@ static void own_step(struct tide_qp *qp)
 	}
 	spin_lock_bh(&qp->lock);
 	qp->req.busy = false;
-	if (qp->ibqp && tide_qp_may_finish_sends(qp)) {
+	if (tide_req_may_complete(qp)) {
 		tide_req_complete(qp, &request, IB_WC_SUCCESS);
 		tx->top = qp->req.sq.index;
 		tx->next = tx->top;

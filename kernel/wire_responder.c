@@ -239,7 +239,7 @@ static enum tide_verdict continue_message(struct tide_qp *qp,
 	struct tide_op op = rx->op;
 
 	if (!tide_resp_expects(qp, &op))
-		return tide_resp_invalid(qp);
+		return tide_resp_broken_off(qp);
 	if (packet->traits & TIDE_ENDS) {
 		learn_of_end(&op, packet);
 		verdict = tide_resp_turn(qp, &op);
@@ -315,7 +315,7 @@ static enum tide_verdict serve_payload(struct tide_qp *qp,
 		rx->packet_begun = verdict == TIDE_DONE;
 		rx->part = 0;
 	} else if (!tide_resp_expects(qp, &rx->op)) {
-		verdict = tide_resp_invalid(qp);
+		verdict = tide_resp_broken_off(qp);
 	}
 	if (verdict == TIDE_DONE)
 		verdict = take_payload(qp, arrival);

@@ -3,6 +3,7 @@
  * xrc.c - XRC domains, and which shared receive queue a target uses.
  */
 #include "srq.h"
+#include "wire.h"
 #include "xrc.h"
 
 int tide_alloc_xrcd(struct ib_xrcd *ibxrcd, struct ib_udata *udata)
@@ -68,6 +69,7 @@ static void leave_if_closed(struct tide_qp *qp)
 		leave_srq(qp);
 		/* What it asked for is refused, if it is not through. */
 		tide_qp_kick_peer(qp);
+		tide_wire_recheck(qp);
 	}
 	spin_unlock_bh(&qp->lock);
 }
