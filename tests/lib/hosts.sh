@@ -37,14 +37,8 @@
 #   exchanging                      that has come to run
 #   end_exchange                    have it end, and both have to succeed
 
-# What goes over the wire is experimental, and takes minutes: it is tested in the long form, or if $TIDE_WIRE is set.
-if ! is_long && [ -z "${TIDE_WIRE-}" ]; then
-	echo '1..0 # SKIP takes minutes: TIDE_WIRE=1 ./check wire'
-	trap - EXIT
-	exit 0
-fi
-# Devices made while this is 1 have it.
-wire=/sys/module/tide/parameters/wire
+# shellcheck source=tests/lib/wire.sh
+. "$(dirname "${BASH_SOURCE[0]}")/wire.sh"
 
 declare -A netns=() addresses=() gids=()
 hosts=(left right)
