@@ -138,12 +138,16 @@ struct tide_read_job {
 };
 
 /**
- * struct tide_kept - what an atomic operation has found
- * @psn: of its request
- * @original: what was there
+ * struct tide_kept - a read or an atomic operation that was executed
+ * @first: the first of its sequence numbers
+ * @last: the last of them, which an atomic operation has one of
+ * @read: which of the two it was
+ * @original: what an atomic operation has found
  */
 struct tide_kept {
-	u32 psn;
+	u32 first;
+	u32 last;
+	bool read;
 	u64 original;
 };
 
@@ -159,7 +163,7 @@ struct tide_kept {
  * @packet_begun: the current packet was accepted
  * @part: bytes of it that are through
  * @read: the read being answered
- * @kept: results of atomic operations, the newest before @kept_next
+ * @kept: what may be asked for again, the newest before @kept_next
  * @kept_next: where the next one goes
  * @kept_num: how many there are
  */

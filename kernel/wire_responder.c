@@ -333,6 +333,36 @@ static enum tide_verdict serve_payload(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/*
+ * What was executed lately and is answered by more than an acknowledgement.
+ * No requester waits for more answers than that, so that nothing else that
+ * claims to be asked again can be.
+ */
+
+static void keep(struct tide_wire_rx *rx, struct tide_kept kept)
+{
+	rx->kept[rx->kept_next] = kept;
+	rx->kept_next = (rx->kept_next + 1) % TIDE_KEPT_RESULTS;
+	rx->kept_num = min(rx->kept_num + 1, (u32)TIDE_KEPT_RESULTS);
+}
+
+/* The newest comes first: numbers come round. */
+static const struct tide_kept *find_kept(const struct tide_wire_rx *rx,
+					 u32 psn)
+{
+	const struct tide_kept *kept;
+	u32 i;
+
+	for (i = 1; i <= rx->kept_num; i++) {
+		kept = &rx->kept[(rx->kept_next + TIDE_KEPT_RESULTS - i) %
+				 TIDE_KEPT_RESULTS];
+		if (tide_psn_diff(psn, kept->first) >= 0 &&
+		    tide_psn_diff(psn, kept->last) <= 0)
+			return kept;
+	}
+	return NULL;
+}
+
 /* Reads */
 
 /* The next response of a read, with its place among them all. */
@@ -500,6 +530,11 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 		rx->epsn = tide_psn_add(packet->psn,
 					tide_wire_packets(qp->wire, op.length));
 		rx->msn = tide_psn_add(rx->msn, 1);
+		keep(rx, (struct tide_kept) {
+			.first = packet->psn,
+			.last = tide_psn_add(rx->epsn, -1),
+			.read = true,
+		});
 	}
 	answers_follow(rx);
 	return answer_read(qp, out);
@@ -528,29 +563,6 @@ static void answer_done(struct tide_qp *qp, u32 psn, struct tide_outbox *out)
 	packet.msn = qp->wire->rx.msn;
 	answers_follow(&qp->wire->rx);
 	reply(qp, out, &packet);
-}
-
-static void keep(struct tide_wire_rx *rx, u32 psn, u64 original)
-{
-	rx->kept[rx->kept_next] = (struct tide_kept) { psn, original };
-	rx->kept_next = (rx->kept_next + 1) % TIDE_KEPT_RESULTS;
-	rx->kept_num = min(rx->kept_num + 1, (u32)TIDE_KEPT_RESULTS);
-}
-
-/* The newest comes first: numbers come round. */
-static const struct tide_kept *find_kept(const struct tide_wire_rx *rx,
-					 u32 psn)
-{
-	const struct tide_kept *kept;
-	u32 i;
-
-	for (i = 1; i <= rx->kept_num; i++) {
-		kept = &rx->kept[(rx->kept_next + TIDE_KEPT_RESULTS - i) %
-				 TIDE_KEPT_RESULTS];
-		if (kept->psn == psn)
-			return kept;
-	}
-	return NULL;
 }
 
 /* What to do, and with what. */
@@ -600,7 +612,11 @@ static enum tide_verdict do_atomic(struct tide_qp *qp,
 		return tide_resp_denied(qp, &rx->op);
 	tide_resp_moved(qp, &rx->op, len);
 	if (atomic != TIDE_STORE)
-		keep(rx, arrival->packet.psn, *original);
+		keep(rx, (struct tide_kept) {
+			.first = arrival->packet.psn,
+			.last = arrival->packet.psn,
+			.original = *original,
+		});
 	return TIDE_DONE;
 }
 
@@ -686,6 +702,16 @@ static enum tide_verdict serve_single(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/* Of a read, what is left may be asked for again (IBTA 9.7.5.1.2). */
+static bool is_rest_of(const struct tide_kept *kept, const struct tide_qp *qp,
+		       const struct tide_packet *packet)
+{
+	u32 packets = tide_wire_packets(qp->wire, packet->dma_len);
+
+	return kept->read && packet->dma_len <= TIDE_MAX_MSG &&
+	       packets <= tide_psn_diff(kept->last, packet->psn) + 1;
+}
+
 /*
  * A request that was executed before: its response was lost, or is late
  * (IBTA 9.7.5.1.2 and 9.7.4.5).
@@ -696,16 +722,17 @@ static enum tide_verdict serve_again(struct tide_qp *qp,
 {
 	const struct tide_packet *packet = &arrival->packet;
 	struct tide_wire_rx *rx = &qp->wire->rx;
-	const struct tide_kept *kept;
+	const struct tide_kept *kept = find_kept(rx, packet->psn);
 
 	switch (tide_packet_op(packet)) {
 	case TIDE_READ_REQUEST:
-		return serve_read(qp, packet, out, true);
+		if (kept && is_rest_of(kept, qp, packet))
+			return serve_read(qp, packet, out, true);
+		break;
 	case TIDE_COMPARE_SWAP_REQUEST:
 	case TIDE_FETCH_ADD_REQUEST:
-		kept = find_kept(rx, packet->psn);
-		if (kept)
-			answer_atomic(qp, kept->psn, kept->original, out);
+		if (kept && !kept->read)
+			answer_atomic(qp, packet->psn, kept->original, out);
 		break;
 	case TIDE_ATOMIC_WRITE_REQUEST:
 	case TIDE_FLUSH_REQUEST:
