@@ -131,6 +131,9 @@ static void start_receiving(struct tide_qp *qp)
  */
 void tide_wire_start(struct tide_qp *qp, enum ib_qp_state next)
 {
+	/* Nothing is sent, or being sent, before. */
+	if (qp->dgs && next == IB_QPS_RTS)
+		qp->dgs->far.psn = qp->attr.sq_psn;
 	if (!qp->wire)
 		return;
 	if (next == IB_QPS_RTR)
