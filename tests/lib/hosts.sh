@@ -30,6 +30,8 @@
 #   serve HOST COMMAND...           start a server, $server; it may take $limit seconds
 #   meet HOST COMMAND...            run a client of it; both have to succeed. What they say is printed, and is in
 #                                   $tmp/server and $tmp/client
+#   listens_by_cm                   for wait_until: the server listens, or never will, by the connection manager
+#   left_over                       objects that a program has on the two devices; fails if there are none
 #   pingpong HOST TOOL OPTION...    one of rdma-core's examples, between a server on HOST and a client on the other
 #   perftest HOST TOOL OPTION...    a tool of perftest's, likewise
 #   exchange HOST OPTION...         tests/programs/exchange, likewise
@@ -236,6 +238,15 @@ tcp_listens() { # tcp_listens PORT
 		[ "$state" = 0A ] && ((16#${at##*:} == $1)) && return
 	done < <(cat "/proc/$server/net/tcp" "/proc/$server/net/tcp6" 2>/dev/null)
 	has_ended "$server"
+}
+
+listens_by_cm() { rdma res show cm_id | grep -q 'state LISTEN' || has_ended "$server"; }
+
+left_over() {
+	local what
+	for what in qp cm_id cq mr pd ctx srq; do
+		rdma res show "$what"
+	done | grep -E 'link (left|right)[ /].* pid '
 }
 
 serve() {
