@@ -213,15 +213,34 @@ static void put_outer(struct tide_burst *burst)
 	skb->protocol = htons(outer->ipv6 ? ETH_P_IPV6 : ETH_P_IP);
 }
 
+void tide_emit_pause(struct tide_burst *burst)
+{
+	skb_dst_drop(burst->skb);
+}
+
+static int have_route(struct tide_burst *burst)
+{
+	struct dst_entry *dst;
+
+	if (skb_dst(burst->skb))
+		return 0;
+	dst = tide_path_route(burst->path);
+	if (IS_ERR(dst))
+		return PTR_ERR(dst);
+	skb_dst_set(burst->skb, dst);
+	return 0;
+}
+
 int tide_emit_send(struct tide_burst *burst)
 {
 	struct sk_buff *skb = burst->skb;
 	struct net *net;
 	int ret;
 
-	if (!burst->done) {
+	ret = burst->done ? have_route(burst) : 0;
+	if (!burst->done || ret) {
 		kfree_skb(skb);
-		return 0;
+		return ret;
 	}
 	pskb_trim_unique(skb, burst->done_len);
 	if (burst->done > 1)

@@ -32,7 +32,7 @@
 /**
  * struct tide_burst - packets in the making
  * @path: where to
- * @skb: the buffer, which has a reference to the route
+ * @skb: the buffer, which has a reference to the route, unless it was paused
  * @packets: how many it was begun for
  * @done: how many are complete
  * @size: bytes behind the UDP header, of each but the last
@@ -101,6 +101,13 @@ void tide_emit_filled(struct tide_burst *burst, u32 len);
 
 /* All payload of the packet is there: pad it, and close it with its ICRC. */
 void tide_emit_packet_done(struct tide_burst *burst);
+
+/**
+ * tide_emit_pause - the next piece of payload may be long in coming
+ * @burst: the burst, which holds no route until it is sent, and has its path
+ *	to find one by then
+ */
+void tide_emit_pause(struct tide_burst *burst);
 
 /**
  * tide_emit_send - send the packets that are complete

@@ -536,8 +536,10 @@ static enum tide_verdict send_burst(struct tide_qp *qp, bool may_sleep,
 		open_burst(qp);
 	if (composing->begun)
 		verdict = compose(qp, may_sleep);
-	if (verdict == TIDE_FAULT)
+	if (verdict == TIDE_FAULT) {
+		tide_emit_pause(&composing->burst);
 		return verdict;
+	}
 	*bytes = payload_of(qp);
 	if (verdict == TIDE_DONE && commit(qp, *bytes) && composing->begun) {
 		composing->open = false;
