@@ -46,7 +46,7 @@ struct tide_datagrams *tide_datagrams_create(struct tide_qp *qp)
 		kfree(dgs);
 		return NULL;
 	}
-	spin_lock_init(&dgs->far.path.lock);
+	tide_path_init(&dgs->far.path);
 	tide_inbox_init(&dgs->inbox, qp);
 	return dgs;
 }

@@ -539,6 +539,27 @@ struct tide_dev *tide_device_find(struct net_device *ndev)
 	return found;
 }
 
+/**
+ * tide_device_lose_netdev - a netdev goes, or moves to another network namespace
+ * @ndev: the netdev, whose namespace may go next, without its device being
+ *	waited for
+ *
+ * Context: process, under rtnl.
+ */
+void tide_device_lose_netdev(struct net_device *ndev)
+{
+	struct tide_dev *dev;
+
+	mutex_lock(&devices_lock);
+	list_for_each_entry(dev, &devices, node) {
+		if (dev->ndev != ndev)
+			continue;
+		WRITE_ONCE(dev->leaving, true);
+		tide_qps_forget_routes(dev);
+	}
+	mutex_unlock(&devices_lock);
+}
+
 static void dispatch(struct tide_dev *dev, enum ib_event_type type)
 {
 	struct ib_event event = {

@@ -27,6 +27,7 @@
  * @node: in the module's list of devices
  * @listener: by which its packets come
  * @drops: packets that came to its addresses, and were no good
+ * @leaving: its netdev goes, or moves to another network namespace
  * @wire_only: packets are sent to who is on this host too
  * @next_cqn: last number given to a completion queue
  * @num_pds: protection domains that processes have; tide_claim() keeps it,
@@ -51,6 +52,7 @@ struct tide_dev {
 	struct list_head node;
 	struct tide_listener *listener;
 	atomic64_t drops[TIDE_DROP_NUM];
+	bool leaving;
 	bool wire_only;
 	atomic_t next_cqn;
 	atomic_t num_pds;
@@ -113,6 +115,7 @@ int tide_device_add(const char *name, struct net_device *ndev);
 void tide_devices_remove_all(void);
 struct tide_dev *tide_device_find(struct net_device *ndev);
 enum ib_mtu tide_port_mtu(const struct tide_dev *dev);
+void tide_device_lose_netdev(struct net_device *ndev);
 void tide_port_event(struct tide_dev *dev, unsigned long event);
 bool tide_device_is_ours(const struct ib_device *ibdev);
 

@@ -42,9 +42,12 @@ static struct rdma_link_ops tide_link_ops = {
 static int tide_netdev_event(struct notifier_block *nb, unsigned long event,
 			     void *info)
 {
-	struct tide_dev *dev =
-		tide_device_find(netdev_notifier_info_to_dev(info));
+	struct net_device *ndev = netdev_notifier_info_to_dev(info);
+	struct tide_dev *dev;
 
+	if (event == NETDEV_UNREGISTER)
+		tide_device_lose_netdev(ndev);
+	dev = tide_device_find(ndev);
 	if (dev) {
 		tide_port_event(dev, event);
 		ib_device_put(&dev->ibdev);

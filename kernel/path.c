@@ -20,38 +20,6 @@
 
 #define DEFAULT_HOP_LIMIT	64
 
-/**
- * tide_path_init - set up a path
- * @path: the path
- * @dev: the device that packets leave from; it outlives the path
- * @ifindex: of the netdev that has @sgid
- * @sgid: where from
- * @dgid: where to, of the same IP version
- * @flow_label: what IPv6 headers are to have
- * @traffic_class: what IP headers are to have, but for ECN's bits
- * @hop_limit: what IP headers are to have; 0 for the usual
- * @sport: the UDP source port
- *
- * The route is not looked up before it is needed.
- */
-void tide_path_init(struct tide_path *path, struct tide_dev *dev, int ifindex,
-		    const union ib_gid *sgid, const union ib_gid *dgid,
-		    u32 flow_label, u8 traffic_class, u8 hop_limit, u16 sport)
-{
-	path->dev = dev;
-	path->ifindex = ifindex;
-	path->ipv6 = !ipv6_addr_v4mapped((const struct in6_addr *)dgid);
-	path->sgid = *sgid;
-	path->dgid = *dgid;
-	path->flow_label = flow_label;
-	path->traffic_class = traffic_class;
-	path->hop_limit = hop_limit;
-	path->sport = htons(sport);
-	spin_lock_init(&path->lock);
-	path->dst = NULL;
-	path->cookie = 0;
-}
-
 /* Let go of the route; who sends once more looks it up anew. */
 void tide_path_forget(struct tide_path *path)
 {
@@ -62,6 +30,36 @@ void tide_path_forget(struct tide_path *path)
 	path->dst = NULL;
 	spin_unlock_bh(&path->lock);
 	dst_release(dst);
+}
+
+/**
+ * tide_path_aim - have a path lead somewhere, or somewhere else
+ * @path: the path
+ * @dev: the device that packets leave from; it outlives the path
+ * @ifindex: of the netdev that has @sgid
+ * @sgid: where from
+ * @dgid: where to, of the same IP version
+ * @flow_label: what IPv6 headers are to have
+ * @traffic_class: what IP headers are to have, but for ECN's bits
+ * @hop_limit: what IP headers are to have; 0 for the usual
+ * @sport: the UDP source port
+ *
+ * Nobody sends on it meanwhile. The route is not looked up before it is needed.
+ */
+void tide_path_aim(struct tide_path *path, struct tide_dev *dev, int ifindex,
+		   const union ib_gid *sgid, const union ib_gid *dgid,
+		   u32 flow_label, u8 traffic_class, u8 hop_limit, u16 sport)
+{
+	tide_path_forget(path);
+	path->dev = dev;
+	path->ifindex = ifindex;
+	path->ipv6 = !ipv6_addr_v4mapped((const struct in6_addr *)dgid);
+	path->sgid = *sgid;
+	path->dgid = *dgid;
+	path->flow_label = flow_label;
+	path->traffic_class = traffic_class;
+	path->hop_limit = hop_limit;
+	path->sport = htons(sport);
 }
 
 /* Nobody uses the path any more. */
@@ -120,7 +118,10 @@ static struct dst_entry *look_up_ipv6(const struct tide_path *path,
 	return ip6_dst_lookup_flow(net, NULL, &flow, NULL);
 }
 
-/* Two threads may be at it at once: the later one's result is kept. */
+/*
+ * Two threads may be at it at once: the later one's result is kept; none if the
+ * netdev goes, as nobody might let go of it in time.
+ */
 static void keep_route(struct tide_path *path, struct dst_entry *dst)
 {
 	struct dst_entry *old;
@@ -131,9 +132,12 @@ static void keep_route(struct tide_path *path, struct dst_entry *dst)
 						     dst));
 	dst_hold(dst);
 	spin_lock_bh(&path->lock);
-	old = path->dst;
-	path->dst = dst;
-	path->cookie = cookie;
+	old = dst;
+	if (!READ_ONCE(path->dev->leaving)) {
+		old = path->dst;
+		path->dst = dst;
+		path->cookie = cookie;
+	}
 	spin_unlock_bh(&path->lock);
 	dst_release(old);
 }

@@ -84,9 +84,16 @@ static inline void tide_outer_of_packet(struct tide_outer *outer, u16 id,
 	}
 }
 
-void tide_path_init(struct tide_path *path, struct tide_dev *dev, int ifindex,
-		    const union ib_gid *sgid, const union ib_gid *dgid,
-		    u32 flow_label, u8 traffic_class, u8 hop_limit, u16 sport);
+/* It leads nowhere until tide_path_aim(). */
+static inline void tide_path_init(struct tide_path *path)
+{
+	spin_lock_init(&path->lock);
+	path->dst = NULL;
+}
+
+void tide_path_aim(struct tide_path *path, struct tide_dev *dev, int ifindex,
+		   const union ib_gid *sgid, const union ib_gid *dgid,
+		   u32 flow_label, u8 traffic_class, u8 hop_limit, u16 sport);
 void tide_path_forget(struct tide_path *path);
 void tide_path_destroy(struct tide_path *path);
 struct dst_entry *tide_path_route(struct tide_path *path);

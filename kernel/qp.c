@@ -252,6 +252,19 @@ void tide_qps_error_of_device(struct tide_dev *dev)
 	}
 }
 
+/* The network namespace that a device's netdev was in may go. */
+void tide_qps_forget_routes(struct tide_dev *dev)
+{
+	unsigned long qpn = 0;
+	struct tide_qp *qp;
+
+	while ((qp = tide_qp_next(&qpn))) {
+		if (qp->dev == dev)
+			tide_wire_forget_routes(qp);
+		tide_qp_put(qp);
+	}
+}
+
 /**
  * tide_qps_error_of_context - end what goes on with a process that has gone
  * @context_id: of its context

@@ -358,6 +358,7 @@ void tide_qp_lost_completion(struct tide_qp *qp);
 void tide_qp_error(struct tide_qp *qp);
 void tide_qp_kick_peer(struct tide_qp *qp);
 void tide_qps_error_of_device(struct tide_dev *dev);
+void tide_qps_forget_routes(struct tide_dev *dev);
 void tide_qps_error_of_context(u64 context_id);
 
 static inline struct tide_cq *tide_qp_send_cq(struct tide_qp *qp)

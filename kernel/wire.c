@@ -64,7 +64,7 @@ static struct tide_wire *make_wire(struct tide_qp *qp)
 		}
 	}
 	wire->transport = transport_of(qp->type);
-	spin_lock_init(&wire->path.lock);
+	tide_path_init(&wire->path);
 	timer_setup(&wire->tx.timer, tide_wire_timeout, 0);
 	tide_lane_init(&wire->requests, qp);
 	tide_lane_init(&wire->responses, qp);
@@ -105,10 +105,9 @@ void tide_wire_set_path(struct tide_qp *qp, const struct ib_qp_attr *attr)
 	if (!wire || qp->state != IB_QPS_INIT)
 		return;
 	WRITE_ONCE(wire->far, !is_here(qp, attr));
-	tide_path_destroy(&wire->path);
-	tide_path_init(&wire->path, qp->dev, tide_gid_ifindex(grh->sgid_attr),
-		       &qp->sgid, &qp->dgid, grh->flow_label,
-		       grh->traffic_class, grh->hop_limit, sport_of(qp));
+	tide_path_aim(&wire->path, qp->dev, tide_gid_ifindex(grh->sgid_attr),
+		      &qp->sgid, &qp->dgid, grh->flow_label,
+		      grh->traffic_class, grh->hop_limit, sport_of(qp));
 }
 
 static void start_receiving(struct tide_qp *qp)
@@ -175,8 +174,8 @@ void tide_wire_shutdown(struct tide_qp *qp)
 }
 
 /*
- * Nothing is sent any more, and the network namespace may go before the queue
- * pair's last reference does.
+ * A network namespace may go before who has routes in it: the queue pair's last
+ * reference, or the device, whose netdev has moved to another.
  */
 void tide_wire_forget_routes(struct tide_qp *qp)
 {

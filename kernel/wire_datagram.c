@@ -34,11 +34,10 @@ static struct tide_path *path_of(struct tide_qp *qp, const struct tide_av *av)
 	struct tide_far *far = &qp->dgs->far;
 
 	if (!is_same_way(&far->av, av)) {
-		tide_path_destroy(&far->path);
-		tide_path_init(&far->path, qp->dev, av->ifindex, &av->sgid,
-			       &av->dgid, av->flow_label, av->traffic_class,
-			       av->hop_limit,
-			       FIRST_SPORT | (qp->qpn & SPORT_MASK));
+		tide_path_aim(&far->path, qp->dev, av->ifindex, &av->sgid,
+			      &av->dgid, av->flow_label, av->traffic_class,
+			      av->hop_limit,
+			      FIRST_SPORT | (qp->qpn & SPORT_MASK));
 		far->av = *av;
 	}
 	return &far->path;
