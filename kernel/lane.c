@@ -156,7 +156,8 @@ static void execute_first(struct tide_lane *lane, struct tide_outbox *out)
 
 /*
  * Go on with the first one, unless it is known already what it lacks.  *fault
- * becomes that, and *wanted whether it still does.  False when nobody waits.
+ * becomes that, and *wanted whether it still does.  False when nobody waits, or
+ * only for its time to come.
  */
 static bool step(struct tide_lane *lane, struct tide_fault *fault,
 		 bool *wanted)
@@ -164,7 +165,7 @@ static bool step(struct tide_lane *lane, struct tide_fault *fault,
 	struct tide_qp *qp = lane->qp;
 	struct tide_outbox out;
 	struct tide_hold hold;
-	bool more;
+	bool more, held;
 
 	out.num = 0;
 	spin_lock_bh(&qp->lock);
@@ -179,13 +180,15 @@ static bool step(struct tide_lane *lane, struct tide_fault *fault,
 	more = lane->length;
 	if (!more && lane_is_of_requests(lane))
 		tide_wire_acknowledge(qp, &out);
+	/* Then its timer goes on with it. */
+	held = lane_is_of_requests(lane) && qp->wire->rx.read.held;
 	/* What comes next may be executed elsewhere, without them. */
 	hold = lane->hold;
 	lane->hold.nr = 0;
 	spin_unlock_bh(&qp->lock);
 	tide_odp_release(&hold);
 	tide_outbox_send(&out);
-	return more;
+	return more && !held;
 }
 
 /* Whether the worker has to go on waiting for its pager. */

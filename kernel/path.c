@@ -14,6 +14,7 @@
 #include <net/route.h>
 
 #include "compat.h"
+#include "congestion.h"
 #include "device.h"
 #include "packet.h"
 #include "path.h"
@@ -73,10 +74,16 @@ static __be32 ipv4_of(const union ib_gid *gid)
 	return ((const struct in6_addr *)gid)->s6_addr32[3];
 }
 
-/* The two lowest bits tell routers that they may mark instead of drop. */
+static u8 dscp(const struct tide_path *path)
+{
+	return path->traffic_class & ~INET_ECN_MASK;
+}
+
+/* The two lowest bits tell routers whether they may mark instead of drop. */
 static u8 dsfield(const struct tide_path *path)
 {
-	return (path->traffic_class & ~INET_ECN_MASK) | INET_ECN_ECT_0;
+	return dscp(path) |
+	       (path->congestion_control ? tide_congestion_ecn() : 0);
 }
 
 static struct dst_entry *look_up_ipv4(const struct tide_path *path,
@@ -92,7 +99,7 @@ static struct dst_entry *look_up_ipv4(const struct tide_path *path,
 	};
 	struct rtable *route;
 
-	tide_flowi4_set_dsfield(&flow, dsfield(path));
+	tide_flowi4_set_dsfield(&flow, dscp(path));
 	route = ip_route_output_flow(net, &flow, NULL);
 	return IS_ERR(route) ? ERR_CAST(route) : &route->dst;
 }
@@ -105,7 +112,7 @@ static struct dst_entry *look_up_ipv6(const struct tide_path *path,
 		.flowi6_proto = IPPROTO_UDP,
 		.saddr = *(const struct in6_addr *)&path->sgid,
 		.daddr = *(const struct in6_addr *)&path->dgid,
-		.flowlabel = ip6_make_flowinfo(dsfield(path),
+		.flowlabel = ip6_make_flowinfo(dscp(path),
 					       htonl(path->flow_label) &
 					       IPV6_FLOWLABEL_MASK),
 		.fl6_sport = path->sport,

@@ -25,6 +25,7 @@ struct tide_dev;
  * @flow_label: as asked
  * @traffic_class: as asked; its two lowest bits are ECN's, and not asked for
  * @hop_limit: as asked; 0 for the usual
+ * @congestion_control: who sends on it heeds congestion
  * @sport: the UDP source port: the entropy that routers spread flows by
  * @lock: protects what follows
  * @dst: the route, or NULL; looked up anew when it is obsolete
@@ -39,6 +40,7 @@ struct tide_path {
 	u32 flow_label;
 	u8 traffic_class;
 	u8 hop_limit;
+	bool congestion_control;
 	__be16 sport;
 	spinlock_t lock;
 	struct dst_entry *dst;
@@ -88,6 +90,7 @@ static inline void tide_outer_of_packet(struct tide_outer *outer, u16 id,
 static inline void tide_path_init(struct tide_path *path)
 {
 	spin_lock_init(&path->lock);
+	path->congestion_control = false;
 	path->dst = NULL;
 }
 

@@ -39,6 +39,10 @@ static struct rdma_stat_desc descs[COUNTERS] = {
 	[TIDE_CNT_SEQUENCE_NAKS] = { .name = "packet_seq_err" },
 	[TIDE_CNT_IMPLIED_NAKS] = { .name = "implied_nak_seq_err" },
 	[TIDE_CNT_ACK_TIMEOUTS] = { .name = "local_ack_timeout_err" },
+	[TIDE_CNT_ECN_MARKED] = { .name = "np_ecn_marked_roce_packets" },
+	[TIDE_CNT_CNPS_SENT] = { .name = "np_cnp_sent" },
+	[TIDE_CNT_CNPS_HANDLED] = { .name = "rp_cnp_handled" },
+	[TIDE_CNT_CNPS_IGNORED] = { .name = "rp_cnp_ignored" },
 	[DROPS + TIDE_DROP_ICRC] = { .name = "rx_icrc_errors" },
 	[DROPS + TIDE_DROP_MALFORMED] = { .name = "rx_malformed" },
 };

@@ -65,6 +65,7 @@ static struct tide_wire *make_wire(struct tide_qp *qp)
 	}
 	wire->transport = transport_of(qp->type);
 	tide_path_init(&wire->path);
+	tide_congestion_init(&wire->congestion);
 	timer_setup(&wire->tx.timer, tide_wire_timeout, 0);
 	tide_lane_init(&wire->requests, qp);
 	tide_lane_init(&wire->responses, qp);
@@ -108,6 +109,7 @@ void tide_wire_set_path(struct tide_qp *qp, const struct ib_qp_attr *attr)
 	tide_path_aim(&wire->path, qp->dev, tide_gid_ifindex(grh->sgid_attr),
 		      &qp->sgid, &qp->dgid, grh->flow_label,
 		      grh->traffic_class, grh->hop_limit, sport_of(qp));
+	wire->path.congestion_control = true;
 }
 
 static void start_receiving(struct tide_qp *qp)
@@ -121,6 +123,7 @@ static void start_receiving(struct tide_qp *qp)
 	rx->nak_sent = false;
 	rx->ack_due = false;
 	rx->kept_num = 0;
+	tide_congestion_start(&wire->congestion);
 }
 
 /**
@@ -155,6 +158,7 @@ void tide_wire_clear(struct tide_qp *qp)
 	wire->rx.active = false;
 	wire->rx.packet_begun = false;
 	wire->rx.read.active = false;
+	wire->rx.read.held = false;
 	tide_lane_clear(&wire->requests);
 	tide_lane_clear(&wire->responses);
 }
@@ -169,8 +173,10 @@ void tide_wire_recheck(struct tide_qp *qp)
 /* No timer runs any more.  Context: process, no locks. */
 void tide_wire_shutdown(struct tide_qp *qp)
 {
-	if (qp->wire)
-		timer_shutdown_sync(&qp->wire->tx.timer);
+	if (!qp->wire)
+		return;
+	timer_shutdown_sync(&qp->wire->tx.timer);
+	tide_congestion_shutdown(&qp->wire->congestion);
 }
 
 /*
@@ -240,19 +246,28 @@ void tide_outbox_send(struct tide_outbox *out)
 		tide_emit_send(&out->bursts[i]);
 }
 
+/* Whether a packet comes from the peer of a queue pair, which is locked. */
+static bool is_from_peer(const struct tide_qp *qp,
+			 const struct tide_arrival *arrival)
+{
+	const struct tide_packet *packet = &arrival->packet;
+
+	if (!qp->ibqp || !tide_qp_is_far(qp) ||
+	    arrival->net->net_cookie != qp->net_cookie ||
+	    memcmp(&arrival->source, &qp->dgid, sizeof(qp->dgid)) ||
+	    memcmp(&arrival->dest, &qp->sgid, sizeof(qp->sgid)))
+		return false;
+	return !((packet->pkey ^ TIDE_DEFAULT_PKEY) & ~TIDE_FULL_MEMBER);
+}
+
 /* Whether a packet may be for a queue pair at all; that is locked. */
 static bool is_for(const struct tide_qp *qp, const struct tide_arrival *arrival)
 {
 	const struct tide_packet *packet = &arrival->packet;
 	bool responds = packet->traits & TIDE_RESPONDS;
 
-	if (!qp->ibqp || !tide_qp_is_far(qp) ||
-	    tide_packet_transport(packet) != qp->wire->transport ||
-	    arrival->net->net_cookie != qp->net_cookie ||
-	    memcmp(&arrival->source, &qp->dgid, sizeof(qp->dgid)) ||
-	    memcmp(&arrival->dest, &qp->sgid, sizeof(qp->sgid)))
-		return false;
-	if ((packet->pkey ^ TIDE_DEFAULT_PKEY) & ~TIDE_FULL_MEMBER)
+	if (!is_from_peer(qp, arrival) ||
+	    tide_packet_transport(packet) != qp->wire->transport)
 		return false;
 	if (responds)
 		return qp->type != IB_QPT_XRC_TGT &&
@@ -328,18 +343,29 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 		take_request(qp, arrival, &out);
 	if (taken && !arrival->more)
 		tide_wire_acknowledge(qp, &out);
+	if (taken && arrival->congested)
+		tide_congestion_met(qp, &out);
 	spin_unlock_bh(&qp->lock);
 	tide_outbox_send(&out);
 	if (taken && responds)
 		tide_req_softirq(qp);
 }
 
+/* A congestion notification. */
+static void receive_cnp(struct tide_qp *qp, const struct tide_arrival *arrival)
+{
+	spin_lock_bh(&qp->lock);
+	if (is_from_peer(qp, arrival))
+		tide_congestion_told(qp);
+	else
+		tide_count(qp, TIDE_CNT_CNPS_IGNORED, 1);
+	spin_unlock_bh(&qp->lock);
+}
+
 void tide_wire_receive(const struct tide_arrival *arrival)
 {
 	struct tide_qp *qp;
 
-	if (arrival->packet.opcode == TIDE_CNP_OPCODE)
-		return;
 	if (tide_packet_transport(&arrival->packet) == TIDE_UD) {
 		tide_wire_receive_datagram(arrival);
 		return;
@@ -347,6 +373,9 @@ void tide_wire_receive(const struct tide_arrival *arrival)
 	qp = tide_qp_find(arrival->packet.dest_qpn);
 	if (!qp)
 		return;
-	receive(qp, arrival);
+	if (arrival->packet.opcode == TIDE_CNP_OPCODE)
+		receive_cnp(qp, arrival);
+	else
+		receive(qp, arrival);
 	tide_qp_put(qp);
 }

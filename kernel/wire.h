@@ -12,6 +12,7 @@
 #define TIDE_WIRE_H
 
 #include "arrival.h"
+#include "congestion.h"
 #include "emit.h"
 #include "lane.h"
 #include "path.h"
@@ -85,6 +86,7 @@ struct tide_sent {
  * @end: behind the last that was ever sent
  * @seek: the runner is to go on at @una
  * @asked_again: it was told to since @una has moved
+ * @held: there is something to be sent, which waits until it may be
  * @composing: the runner's
  * @ends: of what the responder was asked: behind the last response
  * @ends_first: index of the oldest of these, modulo their number
@@ -108,6 +110,7 @@ struct tide_wire_tx {
 	u32 end;
 	bool seek;
 	bool asked_again;
+	bool held;
 	struct tide_composing composing;
 	u32 ends[TIDE_MAX_RD_ATOMIC];
 	u32 ends_first;
@@ -129,12 +132,14 @@ struct tide_wire_tx {
  * @psn: of the next response
  * @op: the request
  * @done: bytes that are sent
+ * @held: it waits until more may be sent
  */
 struct tide_read_job {
 	bool active;
 	u32 psn;
 	struct tide_op op;
 	u32 done;
+	bool held;
 };
 
 /**
@@ -190,6 +195,7 @@ struct tide_wire_rx {
  * @path: how to get there
  * @transport: enum tide_transport
  * @mtu: bytes of payload in a packet
+ * @congestion: how fast it may send
  * @tx: the requester's
  * @rx: the responder's
  * @requests: where requests wait
@@ -200,6 +206,7 @@ struct tide_wire {
 	struct tide_path path;
 	u8 transport;
 	u32 mtu;
+	struct tide_congestion congestion;
 	struct tide_wire_tx tx;
 	struct tide_wire_rx rx;
 	struct tide_lane requests;
@@ -246,6 +253,8 @@ void tide_wire_timeout(struct timer_list *timer);
 enum tide_verdict tide_wire_serve(struct tide_qp *qp,
 				  const struct tide_arrival *arrival,
 				  struct tide_outbox *out);
+bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
+		     struct tide_packet *packet);
 void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out);
 void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out);
 

@@ -393,8 +393,8 @@ static void timed_out(struct tide_qp *qp)
 		set_deadline(tx, 0);
 		return;
 	}
-	/* They have come, and wait here. */
-	if (tide_lane_is_busy(&qp->wire->responses)) {
+	/* They have come, and wait here; or the requests were not sent yet. */
+	if (tide_lane_is_busy(&qp->wire->responses) || tx->held) {
 		tide_wire_expect_ack(qp);
 		return;
 	}

@@ -197,6 +197,7 @@ static enum todo what_next(struct tide_qp *qp)
 	enum todo todo = NOTHING;
 
 	spin_lock_bh(&qp->lock);
+	tx->held = false;
 	if (!qp->ibqp)
 		goto out;
 	if (!tide_qp_may_finish_sends(qp)) {
@@ -210,10 +211,12 @@ static enum todo what_next(struct tide_qp *qp)
 		idle(qp);
 		goto out;
 	}
-	if (tide_opcode_is_own(qp->req.op.opcode))
+	if (tide_opcode_is_own(qp->req.op.opcode)) {
 		todo = OWN;
-	else if (has_room(qp))
-		todo = SEND;
+	} else if (has_room(qp)) {
+		tx->held = !tide_congestion_may_send(&qp->wire->congestion);
+		todo = tx->held ? NOTHING : SEND;
+	}
 out:
 	spin_unlock_bh(&qp->lock);
 	return todo;
@@ -343,7 +346,8 @@ static void plan_burst(const struct tide_qp *qp, struct tide_composing *plan,
 		plan->ends &= TIDE_PSN_MASK;
 		return;
 	}
-	room = min(room, (u32)TIDE_BURST_PACKETS);
+	room = min(room, tide_congestion_packets(&qp->wire->congestion,
+						 qp->wire->mtu));
 	while (psn != last_psn && plan->num < room && *last == *size) {
 		psn = tide_psn_add(psn, 1);
 		offset += packet.payload_len;
@@ -416,6 +420,8 @@ static enum tide_verdict fill_payload(struct tide_qp *qp, u32 offset, u32 len,
 static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 {
 	struct tide_composing *composing = &qp->wire->tx.composing;
+	/* Then the next that asks for an acknowledgement may be long to come. */
+	bool slow = tide_congestion_is_limiting(&qp->wire->congestion);
 	u32 una = READ_ONCE(qp->wire->tx.una);
 	enum tide_verdict verdict;
 	struct tide_packet packet;
@@ -426,7 +432,8 @@ static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 		offset = composing->offset + composing->done * qp->wire->mtu;
 		packet = make_packet(qp, psn, offset);
 		if (tide_qp_is_reliable(qp) &&
-		    tide_psn_diff(psn, una) >= WINDOW - 1)
+		    (tide_psn_diff(psn, una) >= WINDOW - 1 ||
+		     (slow && composing->done == composing->num - 1)))
 			packet.ack_request = true;
 		if (!composing->header)
 			tide_emit_header(&composing->burst, &packet);
@@ -465,6 +472,9 @@ static bool commit(struct tide_qp *qp, u32 bytes)
 		tx->ends_num++;
 	}
 	tide_count(qp, TIDE_CNT_TX_BYTES, bytes);
+	if (composing->begun)
+		tide_congestion_sent(&qp->wire->congestion,
+				     composing->burst.done_len);
 	if (tx->psn == behind(tide_sent_at(qp, tx->next))) {
 		tx->next++;
 		req->busy = false;

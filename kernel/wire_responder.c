@@ -15,23 +15,31 @@
  */
 #define PAGING_RNR_TIMER	20
 
-/* Respond with a packet without payload. */
-static void reply(struct tide_qp *qp, struct tide_outbox *out,
-		  struct tide_packet *packet)
+/**
+ * tide_wire_reply - respond with a packet without payload
+ * @qp: the queue pair, locked
+ * @out: takes the packet
+ * @packet: the packet
+ *
+ * Return: false if there is no room, or no route, for it.
+ */
+bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
+		     struct tide_packet *packet)
 {
 	u32 size = tide_packet_size(packet);
 	struct tide_burst *burst = tide_outbox_add(out);
 
 	/* Who gets no answer will ask again. */
 	if (!burst)
-		return;
+		return false;
 	if (tide_emit_begin(burst, &qp->wire->path, 1, size, size,
 			    GFP_ATOMIC)) {
 		out->num--;
-		return;
+		return false;
 	}
 	tide_emit_header(burst, packet);
 	tide_emit_packet_done(burst);
+	return true;
 }
 
 static void send_ack(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome,
@@ -43,7 +51,7 @@ static void send_ack(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome,
 	packet.syndrome = syndrome;
 	packet.msn = rx->msn;
 	rx->ack_due = false;
-	reply(qp, out, &packet);
+	tide_wire_reply(qp, out, &packet);
 }
 
 /**
@@ -392,10 +400,11 @@ static u32 plan_burst(const struct tide_qp *qp, u32 *size, u32 *last)
 	const struct tide_read_job *read = &qp->wire->rx.read;
 	struct tide_packet packet = next_response(qp, read->done, read->psn);
 	u32 done = read->done + packet.payload_len;
-	u32 total, num = 1;
+	u32 total, num = 1, most;
 
+	most = tide_congestion_packets(&qp->wire->congestion, qp->wire->mtu);
 	*size = *last = total = tide_packet_size(&packet);
-	while (done < read->op.length && num < TIDE_BURST_PACKETS &&
+	while (done < read->op.length && num < most &&
 	       *last == *size) {
 		packet = next_response(qp, done, 0);
 		if (tide_packet_size(&packet) > *size ||
@@ -460,6 +469,9 @@ static enum tide_verdict answer_burst(struct tide_qp *qp,
 	/* There has to be room for a NAK. */
 	if (out->num >= TIDE_OUTBOX_BURSTS - 1)
 		return TIDE_MORE;
+	read->held = !tide_congestion_may_send(&qp->wire->congestion);
+	if (read->held)
+		return TIDE_MORE;
 	burst = tide_outbox_add(out);
 	num = plan_burst(qp, &size, &last);
 	if (tide_emit_begin(burst, &qp->wire->path, num, size, last,
@@ -471,6 +483,7 @@ static enum tide_verdict answer_burst(struct tide_qp *qp,
 	}
 	while (num-- && verdict == TIDE_DONE)
 		verdict = fill_response(qp, burst);
+	tide_congestion_sent(&qp->wire->congestion, burst->done_len);
 	if (verdict != TIDE_DONE)
 		return verdict;
 	if (!read->op.length || read->done == read->op.length) {
@@ -551,7 +564,7 @@ static void answer_atomic(struct tide_qp *qp, u32 psn, u64 original,
 	packet.msn = qp->wire->rx.msn;
 	packet.original = original;
 	answers_follow(&qp->wire->rx);
-	reply(qp, out, &packet);
+	tide_wire_reply(qp, out, &packet);
 }
 
 /* That it was done is answered by a read's response without payload. */
@@ -562,7 +575,7 @@ static void answer_done(struct tide_qp *qp, u32 psn, struct tide_outbox *out)
 	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
 	packet.msn = qp->wire->rx.msn;
 	answers_follow(&qp->wire->rx);
-	reply(qp, out, &packet);
+	tide_wire_reply(qp, out, &packet);
 }
 
 /* What to do, and with what. */
