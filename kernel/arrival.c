@@ -33,6 +33,7 @@
  * until whoever put it there has returned.
  */
 #define RCVBUF_PER_CPU	SZ_4M
+#define RCVBUF_MAX	SZ_512M
 
 /* Bursts to different queue pairs may be taken apart at the same time. */
 #define INTAKES		16
@@ -42,12 +43,14 @@
  * @net: the namespace; NULL when it has gone
  * @devices: how many want them
  * @sockets: for IPv4, and for IPv6 if there is that
+ * @lock: what is taken out of these is put into an intake
  * @intakes: by number of the queue pair
  */
 struct tide_listener {
 	struct net *net;
 	unsigned int devices;
 	struct socket *sockets[2];
+	spinlock_t lock;
 	struct tide_intake intakes[INTAKES];
 };
 
@@ -257,21 +260,38 @@ static struct tide_intake *intake_of(struct tide_listener *listener,
 	return &listener->intakes[low ? *low % INTAKES : 0];
 }
 
+/* Take a buffer out of the socket; false when there is none. */
+static bool take_one(struct sock *sk, struct tide_listener *listener,
+		     unsigned long *mine)
+{
+	struct tide_intake *intake;
+	struct sk_buff *skb;
+	int err;
+
+	/* Or one that came later might be put before it. */
+	spin_lock(&listener->lock);
+	skb = skb_recv_udp(sk, MSG_DONTWAIT, &err);
+	if (skb) {
+		/* The socket has kept other things there. */
+		skb->dev = NULL;
+		intake = intake_of(listener, skb);
+		if (tide_intake_put(intake, skb))
+			__set_bit(intake - listener->intakes, mine);
+	}
+	spin_unlock(&listener->lock);
+	return skb;
+}
+
 /* Another CPU may have taken what this one has put in. */
 static void data_ready(struct sock *sk)
 {
 	struct tide_listener *listener = sk->sk_user_data;
-	struct sk_buff *skb;
-	int err = 0;
+	unsigned long mine = 0, i;
 
-	while (err != -EAGAIN) {
-		skb = skb_recv_udp(sk, MSG_DONTWAIT, &err);
-		if (!skb)
-			continue;
-		/* The socket has kept other things there. */
-		skb->dev = NULL;
-		tide_intake_put(intake_of(listener, skb), skb);
-	}
+	while (take_one(sk, listener, &mine))
+		;
+	for_each_set_bit(i, &mine, INTAKES)
+		tide_intake_run(&listener->intakes[i]);
 }
 
 static int open_socket(struct tide_listener *listener, u8 family,
@@ -289,7 +309,8 @@ static int open_socket(struct tide_listener *listener, u8 family,
 	if (ret)
 		return ret;
 	sk = (*socket)->sk;
-	sock_set_rcvbuf(sk, num_possible_cpus() * RCVBUF_PER_CPU);
+	sock_set_rcvbuf(sk, min_t(u64, RCVBUF_MAX, (u64)RCVBUF_PER_CPU *
+						   num_possible_cpus()));
 	udp_allow_gso(sk);
 #ifdef CONFIG_NET_RX_BUSY_POLL
 	WRITE_ONCE(sk->sk_ll_usec, 0);
@@ -341,6 +362,7 @@ static struct tide_listener *listener_create(struct net *net)
 	if (!listener)
 		return ERR_PTR(-ENOMEM);
 	listener->net = net;
+	spin_lock_init(&listener->lock);
 	for (i = 0; i < INTAKES; i++)
 		tide_intake_init(&listener->intakes[i], receive, listener);
 	ret = open_sockets(listener);
