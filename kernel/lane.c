@@ -25,6 +25,29 @@ static struct tide_waiting *waiting_alloc(struct tide_lane *lane)
 	return &lane->own;
 }
 
+/* Packets of one buffer share what that takes. */
+static u32 size_of(const struct tide_waiting *waiting)
+{
+	const struct sk_buff *skb = waiting->arrival.skb;
+
+	return skb->truesize / max_t(u32, 1, skb_shinfo(skb)->gso_segs);
+}
+
+static void enqueue(struct tide_lane *lane, struct tide_waiting *waiting,
+		    struct list_head *behind)
+{
+	list_add(&waiting->node, behind);
+	lane->length++;
+	lane->size += size_of(waiting);
+}
+
+static void dequeue(struct tide_lane *lane, struct tide_waiting *waiting)
+{
+	list_del(&waiting->node);
+	lane->length--;
+	lane->size -= size_of(waiting);
+}
+
 static void waiting_free(struct tide_lane *lane, struct tide_waiting *waiting)
 {
 	consume_skb(waiting->arrival.skb);
@@ -48,15 +71,14 @@ bool tide_lane_append(struct tide_lane *lane,
 {
 	struct tide_waiting *waiting;
 
-	if (lane->length >= TIDE_LANE_MAX)
+	if (lane->length >= TIDE_LANE_MAX || lane->size >= TIDE_LANE_SIZE)
 		return false;
 	waiting = waiting_alloc(lane);
 	if (!waiting)
 		return false;
 	waiting->arrival = *arrival;
 	skb_get(waiting->arrival.skb);
-	list_add_tail(&waiting->node, &lane->queue);
-	lane->length++;
+	enqueue(lane, waiting, lane->queue.prev);
 	return true;
 }
 
@@ -84,6 +106,18 @@ void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
 	lane->fault_of = lane->qp->resp.incarnation;
 }
 
+/* Forget all behind that one. */
+static void drop_behind(struct tide_lane *lane, struct list_head *last)
+{
+	struct tide_waiting *waiting;
+
+	while (last->next != &lane->queue) {
+		waiting = list_entry(last->next, struct tide_waiting, node);
+		dequeue(lane, waiting);
+		waiting_free(lane, waiting);
+	}
+}
+
 /**
  * tide_lane_clear - forget whoever waits
  * @lane: of a queue pair that executes no more for now
@@ -94,12 +128,34 @@ void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
  */
 void tide_lane_clear(struct tide_lane *lane)
 {
-	struct tide_waiting *waiting, *next;
+	drop_behind(lane, &lane->queue);
+	lane->page_error = false;
+	tide_lane_kick(lane);
+}
 
-	list_for_each_entry_safe(waiting, next, &lane->queue, node)
-		waiting_free(lane, waiting);
-	INIT_LIST_HEAD(&lane->queue);
-	lane->length = 0;
+/**
+ * tide_lane_sends - what was composed is sent before what the lane composes
+ * @lane: the lane
+ *
+ * Context: softirq, under tide_qp.lock.
+ *
+ * Return: whether there is somebody who has to wait for that: then
+ * tide_lane_sent() has to follow.
+ */
+bool tide_lane_sends(struct tide_lane *lane)
+{
+	if (!lane->length || lane->sending)
+		return false;
+	lane->sending = true;
+	return true;
+}
+
+/* It is sent.  Context: softirq, no locks. */
+void tide_lane_sent(struct tide_lane *lane)
+{
+	spin_lock_bh(&lane->qp->lock);
+	lane->sending = false;
+	spin_unlock_bh(&lane->qp->lock);
 	tide_lane_kick(lane);
 }
 
@@ -141,23 +197,35 @@ static void execute_first(struct tide_lane *lane, struct tide_outbox *out)
 	enum tide_verdict verdict;
 
 	/* Whatever ends the queue pair now clears the rest. */
-	list_del(&first->node);
-	lane->length--;
+	dequeue(lane, first);
 	verdict = execute(lane, &first->arrival, out);
 	if (verdict != TIDE_FAULT)
 		lane->lost = 0;
 	if (verdict == TIDE_FAULT || verdict == TIDE_MORE) {
-		list_add(&first->node, &lane->queue);
-		lane->length++;
+		enqueue(lane, first, &lane->queue);
 	} else {
 		waiting_free(lane, first);
 	}
 }
 
+/* Send the answers; false when nobody waits. */
+static bool send(struct tide_lane *lane, struct tide_outbox *out)
+{
+	bool more;
+
+	tide_outbox_send(out);
+	spin_lock_bh(&lane->qp->lock);
+	lane->sending = false;
+	more = lane->length;
+	spin_unlock_bh(&lane->qp->lock);
+	return more;
+}
+
 /*
  * Go on with the first one, unless it is known already what it lacks.  *fault
  * becomes that, and *wanted whether it still does.  False when nobody waits, or
- * only for its time to come.
+ * only for its time to come; or when somebody else sends answers, who kicks the
+ * lane then.
  */
 static bool step(struct tide_lane *lane, struct tide_fault *fault,
 		 bool *wanted)
@@ -168,7 +236,12 @@ static bool step(struct tide_lane *lane, struct tide_fault *fault,
 	bool more, held;
 
 	out.num = 0;
+	fault->region = NULL;
 	spin_lock_bh(&qp->lock);
+	if (lane->sending) {
+		spin_unlock_bh(&qp->lock);
+		return false;
+	}
 	lane->page_error &= is_expected(lane);
 	if (lane->length && !lane->fault.region)
 		execute_first(lane, &out);
@@ -185,9 +258,11 @@ static bool step(struct tide_lane *lane, struct tide_fault *fault,
 	/* What comes next may be executed elsewhere, without them. */
 	hold = lane->hold;
 	lane->hold.nr = 0;
+	lane->sending = out.num;
 	spin_unlock_bh(&qp->lock);
 	tide_odp_release(&hold);
-	tide_outbox_send(&out);
+	if (out.num)
+		more = send(lane, &out);
 	return more && !held;
 }
 
@@ -237,10 +312,22 @@ static void tell_of_paging(struct tide_lane *lane)
 	out.num = 0;
 	spin_lock_bh(&lane->qp->lock);
 	lane->paging = lane->length;
-	if (lane->paging && lane_is_of_requests(lane))
+	if (lane->paging && lane_is_of_requests(lane)) {
 		tide_wire_not_ready(lane->qp, &out);
+		/* These are sent again, as their requester is told. */
+		if (tide_qp_is_reliable(lane->qp))
+			drop_behind(lane, lane->queue.next);
+	}
 	spin_unlock_bh(&lane->qp->lock);
 	tide_outbox_send(&out);
+}
+
+/* It is not there.  Who is waiting now may be somebody else, though. */
+static void note_error(struct tide_lane *lane, int error)
+{
+	spin_lock_bh(&lane->qp->lock);
+	lane->page_error = error && is_expected(lane);
+	spin_unlock_bh(&lane->qp->lock);
 }
 
 /* Bring in what is missing, or have a pager do so.  Sleeps. */
@@ -265,7 +352,7 @@ static void page_in(struct tide_lane *lane, const struct tide_fault *fault)
 	else if (lane->pager)
 		tell_of_paging(lane);
 	else
-		lane->page_error = ret;
+		note_error(lane, ret);
 }
 
 static void lane_work(struct work_struct *work)

@@ -15,8 +15,9 @@
 #include "arrival.h"
 #include "odp.h"
 
-/* How many may wait: several windows of a requester. */
+/* How much may wait: several windows of a requester; and of memory. */
 #define TIDE_LANE_MAX	1024
+#define TIDE_LANE_SIZE	SZ_8M
 
 /* What is brought in with what is missing, if it will be wanted too. */
 #define TIDE_LANE_AHEAD	(64U << 10)
@@ -38,11 +39,14 @@ struct tide_waiting {
  * @qp: the queue pair
  * @queue: who waits; under tide_qp.lock, as what follows
  * @length: how many
+ * @size: bytes of memory that they take
  * @own: for the first to wait, of which part may be executed: there has to be
  *	room for it
  * @own_used: it is in @queue, or being executed
  * @fault: what keeps the first from going on, if there is a region
  * @fault_of: the responder's incarnation when that was found
+ * @sending: what was composed in answer is not sent yet; what comes next must
+ *	not be answered before
  * @paging: a pager is at it, which may take long
  * @page_error: the memory that the first one lacked is not there
  * @recheck: the first may be refused by now: it is executed once more, whether
@@ -58,10 +62,12 @@ struct tide_lane {
 	struct tide_qp *qp;
 	struct list_head queue;
 	unsigned int length;
+	u32 size;
 	struct tide_waiting own;
 	bool own_used;
 	struct tide_fault fault;
 	u32 fault_of;
+	bool sending;
 	bool paging;
 	bool page_error;
 	bool recheck;
@@ -76,7 +82,7 @@ struct tide_lane {
 /* Whether what comes has to wait behind others.  tide_qp.lock is held. */
 static inline bool tide_lane_is_busy(const struct tide_lane *lane)
 {
-	return lane->length || lane->fault.region;
+	return lane->length || lane->fault.region || lane->sending;
 }
 
 void tide_lane_init(struct tide_lane *lane, struct tide_qp *qp);
@@ -85,6 +91,8 @@ bool tide_lane_append(struct tide_lane *lane,
 		      const struct tide_arrival *arrival);
 void tide_lane_kick(struct tide_lane *lane);
 void tide_lane_clear(struct tide_lane *lane);
+bool tide_lane_sends(struct tide_lane *lane);
+void tide_lane_sent(struct tide_lane *lane);
 void tide_lane_recheck(struct tide_lane *lane);
 void tide_lane_fault(struct tide_lane *lane, const struct tide_fault *fault,
 		     u32 ahead);

@@ -289,7 +289,10 @@ static void wait_in_lane(struct tide_qp *qp, struct tide_lane *lane,
 static void while_paging(struct tide_qp *qp, const struct tide_arrival *arrival,
 			 struct tide_outbox *out)
 {
-	if (arrival->packet.psn == qp->wire->rx.epsn)
+	const struct tide_wire_rx *rx = &qp->wire->rx;
+	u32 psn = rx->read.active ? rx->read.psn : rx->epsn;
+
+	if (arrival->packet.psn == psn)
 		tide_wire_not_ready(qp, out);
 }
 
@@ -330,7 +333,7 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 {
 	bool responds = arrival->packet.traits & TIDE_RESPONDS;
 	struct tide_outbox out;
-	bool taken;
+	bool taken, first;
 
 	out.num = 0;
 	spin_lock_bh(&qp->lock);
@@ -345,8 +348,11 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 		tide_wire_acknowledge(qp, &out);
 	if (taken && arrival->congested)
 		tide_congestion_met(qp, &out);
+	first = out.num && tide_lane_sends(&qp->wire->requests);
 	spin_unlock_bh(&qp->lock);
 	tide_outbox_send(&out);
+	if (first)
+		tide_lane_sent(&qp->wire->requests);
 	if (taken && responds)
 		tide_req_softirq(qp);
 }
