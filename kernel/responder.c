@@ -326,6 +326,27 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 }
 
 /**
+ * tide_resp_may_read - whether a read may be answered once more
+ * @qp: the responder, which is left as it is
+ * @op: the read
+ */
+bool tide_resp_may_read(struct tide_qp *qp, struct tide_op *op)
+{
+	int rights = op_rights(op);
+	struct tide_access access;
+
+	op->responder = qp->resp.incarnation;
+	op->epoch = tide_mr_epoch();
+	op->pd_id = qp->pd_id;
+	if (qp->type == IB_QPT_XRC_TGT && !tide_xrc_aim(qp, op))
+		return false;
+	if (rights & ~qp->attr.qp_access_flags)
+		return false;
+	access = op_access(qp, op, rights, 0);
+	return !op->length || tide_mr_allows(&access, op->length);
+}
+
+/**
  * tide_resp_extend - a message turns out to be longer
  * @qp: the responder
  * @op: a send that was begun

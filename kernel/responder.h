@@ -50,6 +50,7 @@ enum tide_verdict tide_resp_extend(struct tide_qp *qp, struct tide_op *op,
 				   u32 len);
 enum tide_verdict tide_resp_invalid(struct tide_qp *qp);
 enum tide_verdict tide_resp_turn(struct tide_qp *qp, struct tide_op *op);
+bool tide_resp_may_read(struct tide_qp *qp, struct tide_op *op);
 bool tide_resp_expects(struct tide_qp *qp, const struct tide_op *op);
 enum tide_verdict tide_resp_broken_off(struct tide_qp *qp);
 struct tide_side tide_resp_side(struct tide_qp *qp, const struct tide_op *op,

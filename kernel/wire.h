@@ -93,6 +93,7 @@ struct tide_sent {
  * @ends_num: how many there are
  * @deadline: when to give up waiting, in jiffies; 0 is never
  * @not_ready: it is the responder's RNR timer that is waited for
+ * @probing: nothing has come back in time: one packet at a time, until it does
  * @retries: since @una has moved
  * @rnr_retries: the same, for want of a receive
  * @timer: fires at @deadline, or before
@@ -117,6 +118,7 @@ struct tide_wire_tx {
 	u32 ends_num;
 	unsigned long deadline;
 	bool not_ready;
+	bool probing;
 	u8 retries;
 	u8 rnr_retries;
 	struct timer_list timer;
@@ -129,6 +131,7 @@ struct tide_wire_tx {
 /**
  * struct tide_read_job - a read that is being answered
  * @active: there is one
+ * @again: it was answered before
  * @psn: of the next response
  * @op: the request
  * @done: bytes that are sent
@@ -136,6 +139,7 @@ struct tide_wire_tx {
  */
 struct tide_read_job {
 	bool active;
+	bool again;
 	u32 psn;
 	struct tide_op op;
 	u32 done;
@@ -217,6 +221,12 @@ struct tide_wire {
 static inline bool tide_qp_is_far(const struct tide_qp *qp)
 {
 	return qp->wire && READ_ONCE(qp->wire->far);
+}
+
+/* Whether a message is half-way in.  The qp is locked. */
+static inline bool tide_wire_is_receiving(const struct tide_qp *qp)
+{
+	return tide_qp_is_far(qp) && qp->wire->rx.active;
 }
 
 /* How many packets carry @length bytes. */

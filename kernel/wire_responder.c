@@ -83,14 +83,20 @@ static void send_nak(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome)
  * tide_wire_not_ready - have the requester wait while memory is brought in
  * @qp: the queue pair, locked; the next request waits in its lane
  * @out: takes the packet
+ *
+ * Of a read it is to ask for the rest once more, from the first response on
+ * that is not sent.
  */
 void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out)
 {
-	/* A read that is being answered was accepted already. */
-	if (!qp->wire->rx.read.active)
-		send_nak(qp, out, TIDE_AETH_RNR |
-				  max_t(u8, qp->attr.min_rnr_timer,
-					PAGING_RNR_TIMER));
+	u8 syndrome = TIDE_AETH_RNR | max_t(u8, qp->attr.min_rnr_timer,
+					    PAGING_RNR_TIMER);
+	const struct tide_read_job *read = &qp->wire->rx.read;
+
+	if (read->active)
+		send_ack(qp, out, syndrome, read->psn);
+	else
+		send_nak(qp, out, syndrome);
 }
 
 /* A request was not executed. */
@@ -446,7 +452,8 @@ static enum tide_verdict fill_response(struct tide_qp *qp,
 			return TIDE_FAULT;
 		}
 		if (ret < 0)
-			return tide_resp_denied(qp, &read->op);
+			return read->again ? TIDE_SILENT :
+					     tide_resp_denied(qp, &read->op);
 		tide_emit_filled(burst, ret);
 		done += ret;
 	}
@@ -507,6 +514,8 @@ static enum tide_verdict answer_read(struct tide_qp *qp,
 		return verdict;
 	/* What was answered so far is not taken back. */
 	read->active = false;
+	if (read->again)
+		return TIDE_DONE;
 	qp->wire->rx.epsn = read->psn;
 	refuse(qp, out, verdict);
 	return TIDE_DONE;
@@ -526,8 +535,15 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 	struct tide_op op = op_of(qp, packet);
 	enum tide_verdict verdict;
 
-	verdict = op.length > TIDE_MAX_MSG ? tide_resp_invalid(qp) :
-					     tide_resp_begin(qp, &op);
+	/* Memory may have gone since: then it is its requester that is late. */
+	if (again && !tide_resp_may_read(qp, &op))
+		return TIDE_DONE;
+	if (again)
+		verdict = TIDE_DONE;
+	else if (op.length > TIDE_MAX_MSG)
+		verdict = tide_resp_invalid(qp);
+	else
+		verdict = tide_resp_begin(qp, &op);
 	if (verdict != TIDE_DONE) {
 		rx->epsn = packet->psn;
 		refuse(qp, out, verdict);
@@ -535,6 +551,7 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 	}
 	rx->read = (struct tide_read_job) {
 		.active = true,
+		.again = again,
 		.psn = packet->psn,
 		.op = op,
 		.done = 0,

@@ -51,7 +51,8 @@ bool tide_xrc_aim(struct tide_qp *qp, struct tide_op *op)
 			return false;
 		op->pd_id = srq->pd_id;
 		/* A read that is answered again, in the middle of a message. */
-		if (qp->resp.receiving && op->opcode == IB_WR_RDMA_READ) {
+		if (op->opcode == IB_WR_RDMA_READ &&
+		    (qp->resp.receiving || tide_wire_is_receiving(qp))) {
 			tide_srq_put(srq);
 			return true;
 		}
