@@ -104,6 +104,7 @@ static void advance(struct tide_qp *qp, u32 una)
 	tx->rnr_retries = 0;
 	tx->asked_again = false;
 	tx->not_ready = false;
+	tx->probing = false;
 	tide_wire_complete_through(qp);
 	/* What was to be sent again has arrived after all. */
 	if (tide_psn_diff(tx->una, tx->psn) > 0)
@@ -400,6 +401,8 @@ static void timed_out(struct tide_qp *qp)
 	}
 	tide_count(qp, TIDE_CNT_ACK_TIMEOUTS, 1);
 	tx->asked_again = false;
+	/* A peer that is only late would get all of the window again and again. */
+	tx->probing = true;
 	if (go_back(qp))
 		tide_wire_expect_ack(qp);
 }

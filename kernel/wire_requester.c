@@ -137,13 +137,19 @@ static bool load_next(struct tide_qp *qp)
 	return true;
 }
 
+/* How many packets may be under way. */
+static s32 window(const struct tide_wire_tx *tx)
+{
+	return READ_ONCE(tx->probing) ? 1 : WINDOW;
+}
+
 static bool has_room(struct tide_qp *qp)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 
 	if (!tide_qp_is_reliable(qp))
 		return true;
-	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= WINDOW)
+	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= window(tx))
 		return false;
 	return !tide_opcode_is_answered(qp->req.op.opcode) ||
 	       tx->ends_num < qp->attr.max_rd_atomic;
@@ -167,6 +173,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 	tx->ends_num = 0;
 	tx->deadline = 0;
 	tx->not_ready = false;
+	tx->probing = false;
 	tx->retries = 0;
 	tx->rnr_retries = 0;
 	tx->in_loaded = false;
@@ -423,6 +430,7 @@ static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 	/* Then the next that asks for an acknowledgement may be long to come. */
 	bool slow = tide_congestion_is_limiting(&qp->wire->congestion);
 	u32 una = READ_ONCE(qp->wire->tx.una);
+	s32 most = window(&qp->wire->tx);
 	enum tide_verdict verdict;
 	struct tide_packet packet;
 	u32 psn, offset;
@@ -432,7 +440,7 @@ static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 		offset = composing->offset + composing->done * qp->wire->mtu;
 		packet = make_packet(qp, psn, offset);
 		if (tide_qp_is_reliable(qp) &&
-		    (tide_psn_diff(psn, una) >= WINDOW - 1 ||
+		    (tide_psn_diff(psn, una) + 1 >= most ||
 		     (slow && composing->done == composing->num - 1)))
 			packet.ack_request = true;
 		if (!composing->header)
@@ -516,7 +524,7 @@ static void open_burst(struct tide_qp *qp)
 	struct tide_composing *composing = &wire->tx.composing;
 	const struct tide_sent *sent = tide_sent_at(qp, wire->tx.next);
 	u32 size, last;
-	s32 room = WINDOW;
+	s32 room = window(&wire->tx);
 
 	composing->open = true;
 	composing->done = 0;
