@@ -27,6 +27,7 @@
  * @mgid: its address
  * @members: struct member
  * @num: how many
+ * @in_dev: where the IP group was joined, or NULL: in_device or inet6_dev
  * @rcu: frees it
  */
 struct group {
@@ -35,6 +36,7 @@ struct group {
 	union ib_gid mgid;
 	struct list_head members;
 	unsigned int num;
+	const void *in_dev;
 	struct rcu_head rcu;
 };
 
@@ -87,27 +89,44 @@ static struct member *find_member(const struct group *group,
 }
 
 /*
- * Join the IP multicast group of the same address, or leave it: that is how
- * other hosts' datagrams find here.  Where there is none, they do not.
+ * Join the IP multicast group of the same address: that is how other hosts'
+ * datagrams find here.  Where there is none, they do not.
  */
-static void join(struct tide_dev *dev, const union ib_gid *mgid, bool joins)
+static void join(struct group *group)
 {
-	struct net_device *ndev = dev->ndev;
-	const struct in6_addr *addr = (const struct in6_addr *)mgid;
+	const struct in6_addr *addr = (const struct in6_addr *)&group->mgid;
+	struct net_device *ndev = group->dev->ndev;
 	struct in_device *in_dev;
 
-	if (!dev->listener)
+	if (!group->dev->listener)
 		return;
 	rtnl_lock();
 	if (!ipv6_addr_v4mapped(addr)) {
-		if (joins)
-			ipv6_dev_mc_inc(ndev, addr);
-		else
-			ipv6_dev_mc_dec(ndev, addr);
+		if (!ipv6_dev_mc_inc(ndev, addr))
+			group->in_dev = __in6_dev_get(ndev);
 	} else if ((in_dev = __in_dev_get_rtnl(ndev))) {
-		if (joins)
-			ip_mc_inc_group(in_dev, addr->s6_addr32[3]);
-		else
+		ip_mc_inc_group(in_dev, addr->s6_addr32[3]);
+		group->in_dev = in_dev;
+	}
+	rtnl_unlock();
+}
+
+/* What the netdev has now may be another's, who has joined by himself. */
+static void leave(const struct group *group)
+{
+	const struct in6_addr *addr = (const struct in6_addr *)&group->mgid;
+	struct net_device *ndev = group->dev->ndev;
+	struct in_device *in_dev;
+
+	if (!group->in_dev)
+		return;
+	rtnl_lock();
+	if (!ipv6_addr_v4mapped(addr)) {
+		if (__in6_dev_get(ndev) == group->in_dev)
+			ipv6_dev_mc_dec(ndev, addr);
+	} else {
+		in_dev = __in_dev_get_rtnl(ndev);
+		if (in_dev && in_dev == group->in_dev)
 			ip_mc_dec_group(in_dev, addr->s6_addr32[3]);
 	}
 	rtnl_unlock();
@@ -128,7 +147,7 @@ static struct group *make_group(struct tide_dev *dev,
 	INIT_LIST_HEAD(&group->members);
 	hash_add_rcu(groups, &group->node, mgid_hash(mgid));
 	dev->mcast_groups++;
-	join(dev, mgid, true);
+	join(group);
 	return group;
 }
 
@@ -138,7 +157,7 @@ static void drop_if_empty(struct group *group)
 		return;
 	hash_del_rcu(&group->node);
 	group->dev->mcast_groups--;
-	join(group->dev, &group->mgid, false);
+	leave(group);
 	kfree_rcu(group, rcu);
 }
 
