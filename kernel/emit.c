@@ -72,8 +72,10 @@ static u16 claim_ids(const struct tide_burst *burst)
 
 	if (burst->outer.ipv6)
 		return 0;
+	rcu_read_lock();
 	__ip_select_ident(dev_net(burst->path->dev->ndev), &ip,
 			  burst->packets);
+	rcu_read_unlock();
 	return ntohs(ip.id);
 }
 

@@ -173,14 +173,18 @@ static struct dst_entry *kept_route(struct tide_path *path)
  */
 struct dst_entry *tide_path_route(struct tide_path *path)
 {
-	struct net *net = dev_net(path->dev->ndev);
 	struct dst_entry *dst = kept_route(path);
+	struct net *net;
 
 	if (dst)
 		return dst;
+	/* The netdev may leave its namespace, which may go then. */
+	rcu_read_lock();
+	net = dev_net(READ_ONCE(path->dev->ndev));
 	dst = path->ipv6 ? look_up_ipv6(path, net) : look_up_ipv4(path, net);
 	if (!IS_ERR(dst))
 		keep_route(path, dst);
+	rcu_read_unlock();
 	return dst;
 }
 
