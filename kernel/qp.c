@@ -739,6 +739,9 @@ static int transition(struct tide_qp *qp, enum ib_qp_type type,
 		return -EINVAL;
 	if (next == IB_QPS_RESET)
 		return 0;
+	/* A packet may be in the making, for the old one. */
+	if (mask & IB_QP_AV && cur == IB_QPS_SQD && tide_qp_is_far(qp))
+		return -EOPNOTSUPP;
 	store_attr(qp, attr, mask);
 	enter_state(qp, next, attr, mask);
 	return 0;
