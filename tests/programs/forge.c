@@ -16,6 +16,8 @@
  *	opcodes		each of the 256 opcodes, and lengths, far ahead of what
  *			is expected and far behind
  *	acks		responses to requests that were never made
+ *	cnps		congestion notifications of another partition, half of
+ *			them for another queue pair, too
  *	truncated	all kinds, cut off behind each byte
  *	random		random bytes, half of them with a correct ICRC, and
  *			half of those for QPN
@@ -399,6 +401,18 @@ static void forge_acks(struct packet *packet)
 			  far_off(), below(2) ? 1024 : below(1024)), true);
 }
 
+static void forge_cnps(struct packet *packet)
+{
+	uint32_t other = below(2) ? 1 + below(0xffffff) : 0;
+	uint8_t *bth = body(packet);
+
+	put_bth(packet, 0x81, qpn ^ other, 0);
+	bth[2] ^= 1 << below(7);
+	bth[4] = 0x40;
+	memset(bth + BTH, 0, 16);
+	emit(packet, BTH + 16, true);
+}
+
 /* All that is left of a packet is as it was. */
 static void forge_truncated(struct packet *packet)
 {
@@ -447,6 +461,7 @@ static const struct {
 	{ "qkey", forge_qkey },
 	{ "opcodes", forge_opcodes },
 	{ "acks", forge_acks },
+	{ "cnps", forge_cnps },
 	{ "truncated", forge_truncated },
 	{ "random", forge_random },
 };
