@@ -544,15 +544,17 @@ static inline void read_command(const char *command, char *out, size_t size)
 	pclose(pipe);
 }
 
-/* What the kernel's threads are doing for us. */
+/* What the kernel's threads are doing for us; those that run have no stack. */
 static inline void show_workers(void)
 {
-	char text[2000];
+	char text[4000];
 
 	read_command("for t in $(pgrep kworker); do "
 		     "grep -q tide /proc/$t/stack 2>/dev/null && "
-		     "cat /proc/$t/comm /proc/$t/stack; done", text,
-		     sizeof(text));
+		     "cat /proc/$t/comm /proc/$t/stack; done; "
+		     "for i in 1 2 3; do ps -eo stat=,comm= | grep ^R; "
+		     "grep -E 'pswp|pgscan_direct ' /proc/vmstat; sleep 0.1; "
+		     "done", text, sizeof(text));
 	tap_show_text("worker", text);
 }
 

@@ -121,6 +121,7 @@ static void enough_with_swap(void)
 	size_t i;
 
 	swap_on();
+	access_ms = 4 * SOON_MS;
 	for (i = 0; i < ARRAY_SIZE(limited); i++) {
 		must(cgroup_make(LIMIT, "max"));
 		owner_open(&owner, false);
@@ -128,6 +129,7 @@ static void enough_with_swap(void)
 		owner_close(&owner);
 		cgroup_remove();
 	}
+	access_ms = SOON_MS;
 	swap_off();
 }
 
