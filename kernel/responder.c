@@ -327,8 +327,9 @@ enum tide_verdict tide_resp_begin(struct tide_qp *qp, struct tide_op *op)
 
 /**
  * tide_resp_may_read - whether a read may be answered once more
- * @qp: the responder, which is left as it is
- * @op: the read
+ * @qp: the responder, which stays out of error; of an XRC target, the shared
+ *	receive queue may become the one that is named
+ * @op: the read; what it was begun with is filled in
  */
 bool tide_resp_may_read(struct tide_qp *qp, struct tide_op *op)
 {
