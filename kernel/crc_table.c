@@ -14,10 +14,21 @@
 #include "crc_table.h"
 
 #define POLYNOMIAL	0xedb88320	/* of IEEE 802.3, least bit first */
-#define SLICES		16
 
-/* What a byte comes to, with as many others behind it as the slice's index. */
-static __u32 table[SLICES][256];
+/*
+ * A word is looked up in six parts of eleven bits, the last of nine.  Two words
+ * make a round.  Smaller parts take more lookups, larger ones more cache.
+ */
+#define PART_BITS	11
+#define PARTS		6
+#define PART_MASK	((1 << PART_BITS) - 1)
+
+/* A byte's. */
+static __u32 bytes[256];
+
+/* A part's of a word that has another behind it, and of one that has none. */
+static __u32 first[PARTS][1 << PART_BITS];
+static __u32 second[PARTS][1 << PART_BITS];
 
 static __u32 crc_of_byte(__u32 byte)
 {
@@ -28,32 +39,50 @@ static __u32 crc_of_byte(__u32 byte)
 	return byte;
 }
 
-void tide_crc_table_init(void)
+static __u32 add_byte(__u32 crc, __u8 byte)
 {
-	__u32 before;
-	int i, slice;
-
-	for (i = 0; i < 256; i++)
-		table[0][i] = crc_of_byte(i);
-	for (slice = 1; slice < SLICES; slice++)
-		for (i = 0; i < 256; i++) {
-			before = table[slice - 1][i];
-			table[slice][i] = before >> 8 ^
-					  table[0][before & 0xff];
-		}
+	return crc >> 8 ^ bytes[(crc ^ byte) & 0xff];
 }
 
-/* Eight bytes, the first of them with @most others behind it. */
-static inline __u32 crc_of_word(__u64 word, int most)
+static __u32 add_word(__u32 crc, __u64 word)
 {
-	return table[most][word & 0xff] ^
-	       table[most - 1][word >> 8 & 0xff] ^
-	       table[most - 2][word >> 16 & 0xff] ^
-	       table[most - 3][word >> 24 & 0xff] ^
-	       table[most - 4][word >> 32 & 0xff] ^
-	       table[most - 5][word >> 40 & 0xff] ^
-	       table[most - 6][word >> 48 & 0xff] ^
-	       table[most - 7][word >> 56];
+	int i;
+
+	for (i = 0; i < 8; i++, word >>= 8)
+		crc = add_byte(crc, word);
+	return crc;
+}
+
+static void init_part(int part)
+{
+	int shift = part * PART_BITS;
+	__u64 value;
+
+	for (value = 0; value <= PART_MASK && value << shift >> shift == value;
+	     value++) {
+		second[part][value] = add_word(0, value << shift);
+		first[part][value] = add_word(second[part][value], 0);
+	}
+}
+
+void tide_crc_table_init(void)
+{
+	int i;
+
+	for (i = 0; i < 256; i++)
+		bytes[i] = crc_of_byte(i);
+	for (i = 0; i < PARTS; i++)
+		init_part(i);
+}
+
+static inline __u32 crc_of_word(__u64 word, __u32 table[][1 << PART_BITS])
+{
+	return table[0][word & PART_MASK] ^
+	       table[1][word >> PART_BITS & PART_MASK] ^
+	       table[2][word >> 2 * PART_BITS & PART_MASK] ^
+	       table[3][word >> 3 * PART_BITS & PART_MASK] ^
+	       table[4][word >> 4 * PART_BITS & PART_MASK] ^
+	       table[5][word >> 5 * PART_BITS];
 }
 
 static inline __u64 word_at(const __u8 *data)
@@ -68,10 +97,10 @@ __u32 tide_crc_by_table(__u32 crc, const void *data, size_t len)
 {
 	const __u8 *at = data;
 
-	for (; len >= SLICES; len -= SLICES, at += SLICES)
-		crc = crc_of_word(word_at(at) ^ crc, SLICES - 1) ^
-		      crc_of_word(word_at(at + 8), SLICES - 9);
+	for (; len >= 16; len -= 16, at += 16)
+		crc = crc_of_word(word_at(at) ^ crc, first) ^
+		      crc_of_word(word_at(at + 8), second);
 	while (len--)
-		crc = crc >> 8 ^ table[0][(crc ^ *at++) & 0xff];
+		crc = add_byte(crc, *at++);
 	return crc;
 }
