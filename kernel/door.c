@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 
 #include "door.h"
+#include "version.h"
 
 /**
  * struct tide_door - one doorbell
@@ -163,3 +164,4 @@ EXPORT_SYMBOL_GPL(tide_door_revoke);
 
 MODULE_DESCRIPTION("tide: doorbell descriptors");
 MODULE_LICENSE("Dual BSD/GPL");
+MODULE_VERSION(TIDE_VERSION);

@@ -18,6 +18,7 @@
 #include "qp.h"
 #include "srq.h"
 #include "stats.h"
+#include "version.h"
 
 struct workqueue_struct *tide_wq;
 struct workqueue_struct *tide_release_wq;
@@ -152,4 +153,5 @@ module_exit(tide_exit);
 
 MODULE_DESCRIPTION("tide: software RDMA with on-demand paging");
 MODULE_LICENSE("Dual BSD/GPL");
+MODULE_VERSION(TIDE_VERSION);
 MODULE_ALIAS_RDMA_LINK("tide");

@@ -4,6 +4,7 @@
 # Running two programs against each other on one device. Sourced, in a guest:
 #
 #   add_rxe rxeN                make rxeN, on a netdev rxN of its own
+#   remove_rxe rxeN             remove both
 #   gid_index DEVICE            print the index of its RoCE v2 GID made from an IPv4 address
 #   pair PROGRAM [ARG...]       start PROGRAM, and once it listens a second one that connects to it; print what
 #                               the second one says. They are run by the commands $pair_server and $pair_client, if there
@@ -15,7 +16,7 @@
 
 pair_seconds=60
 pair_port=20000
-pair_log=/tmp/pair.server
+pair_log=${TMPDIR:-/tmp}/pair.server
 pair_server=()
 pair_client=()
 pair_server_options=()
@@ -31,6 +32,11 @@ add_rxe() {
 		ip address add 10.98.0.1/24 dev "$netdev" &&
 		ip link set "$netdev" up &&
 		rdma link add "$name" type rxe netdev "$netdev"
+}
+
+remove_rxe() {
+	rdma link del "$1" 2>/dev/null || true
+	ip link del "${1/rxe/rx}" 2>/dev/null || true
 }
 
 # GIDs come some time after the address.

@@ -18,7 +18,7 @@
 #                               the figure in that
 
 results=$OUT/compare.jsonl
-said=/tmp/pair.client
+said=${TMPDIR:-/tmp}/pair.client
 done=0
 
 about() {
