@@ -2,6 +2,7 @@
 /*
  * Finding a tide device, and the context of a process that has opened it.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -165,11 +166,33 @@ static const struct verbs_match_ent tide_match_table[] = {
 	{},
 };
 
+/*
+ * libibverbs would only say that the versions differ.  Every program that lists
+ * devices says this, as with any driver.
+ */
+static bool tide_match_device(struct verbs_sysfs_dev *sysfs_dev)
+{
+	bool newer = sysfs_dev->abi_ver > TIDE_ABI_VERSION;
+
+	if (!sysfs_dev->match)
+		return false;
+	if (sysfs_dev->abi_ver == TIDE_ABI_VERSION)
+		return true;
+
+	fprintf(stderr,
+		"tide: %s cannot be used: the kernel module speaks version %u of the interface between them, this provider version %u; upgrade the %s\n",
+		sysfs_dev->ibdev_name, sysfs_dev->abi_ver, TIDE_ABI_VERSION,
+		newer ? "provider (package ibverbs-provider-tide)" :
+			"module (package tide-dkms), and load it anew");
+	return false;
+}
+
 static const struct verbs_device_ops tide_device_ops = {
 	.name = "tide",
 	.match_min_abi_version = TIDE_ABI_VERSION,
 	.match_max_abi_version = TIDE_ABI_VERSION,
 	.match_table = tide_match_table,
+	.match_device = tide_match_device,
 	.alloc_device = tide_alloc_device,
 	.uninit_device = tide_uninit_device,
 	.alloc_context = tide_alloc_context,
