@@ -31,7 +31,7 @@ may_be_root() {
 # packages NAME... - dpkg-query answers in milliseconds, so this can be asked every time.
 packages() {
 	command -v apt-get >/dev/null ||
-		die "this machine has no apt-get; README's section 'Building by hand' tells how to do without"
+		die "this machine has no apt-get; README's section 'Installing it' tells how to do without"
 
 	local missing
 	missing=$(comm -23 <(printf '%s\n' "$@" | sort -u) \
