@@ -8,6 +8,8 @@
 #                                   what it said is shown if not
 #   says TEXT COMMAND...            for check: COMMAND succeeds, and TEXT is in what it says
 #   skip DESCRIPTION REASON         a point that does not apply here
+#   fails COMMAND...                for check: COMMAND does not succeed
+#   equal IS SHOULD                 for check: two strings
 #   is_long                         whether to run the long form
 #   plan                            the end: without it the test has failed
 #   $tmp                            a directory that goes away at the end
@@ -43,6 +45,12 @@ check() {
 		tail -n 100 "$tmp/said"
 	} | sed 's/^/#    /' >&2
 	return "$status"
+}
+
+fails() { ! "$@"; }
+
+equal() {
+	[ "$1" = "$2" ] || { echo "'$1' is not '$2'"; false; }
 }
 
 says() {
