@@ -102,7 +102,7 @@ static void join(struct group *group)
 		return;
 	rtnl_lock();
 	if (!ipv6_addr_v4mapped(addr)) {
-		if (!ipv6_dev_mc_inc(ndev, addr))
+		if (IS_ENABLED(CONFIG_IPV6) && !ipv6_dev_mc_inc(ndev, addr))
 			group->in_dev = __in6_dev_get(ndev);
 	} else if ((in_dev = __in_dev_get_rtnl(ndev))) {
 		ip_mc_inc_group(in_dev, addr->s6_addr32[3]);
@@ -122,7 +122,8 @@ static void leave(const struct group *group)
 		return;
 	rtnl_lock();
 	if (!ipv6_addr_v4mapped(addr)) {
-		if (__in6_dev_get(ndev) == group->in_dev)
+		if (IS_ENABLED(CONFIG_IPV6) &&
+		    __in6_dev_get(ndev) == group->in_dev)
 			ipv6_dev_mc_dec(ndev, addr);
 	} else {
 		in_dev = __in_dev_get_rtnl(ndev);
