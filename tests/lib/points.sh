@@ -19,7 +19,7 @@ cd "$top" || exit
 exec </dev/null
 
 tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
+trap 'chmod -R u+w "$tmp"; rm -rf "$tmp"' EXIT
 points=0
 failed=0
 
