@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# For scripts of tests/host/packages-installed, in the guest. Sourced. The first command that fails ends them.
+# For scripts of tests/host/packages-installed, in the guest. Sourced. The first command that fails ends them. words.sh is beside it.
 #
 #   wired                 the name of the interface that has 10.99.0.1
-#   fails COMMAND...      it does; with set -e, a ! would not end a script
 #   snapshot              all files, a line each: name, type, mode, owner, size or target; of configuration its hash
 set -eux -o pipefail
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8
+. "$(dirname "${BASH_SOURCE[0]}")/words.sh"
 
 wired() {
 	ip -o -4 address show to 10.99.0.1 | { read -r _ name _; echo "$name"; }
-}
-
-fails() {
-	if "$@"; then return 1; fi
 }
 
 snapshot() {

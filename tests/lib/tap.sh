@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# What scenarios share. Sourced; a scenario ends with plan.
+# What scenarios share, with words.sh. Sourced; a scenario ends with plan.
 #
 #   check DESCRIPTION COMMAND...    a point: COMMAND succeeds; what it said is shown if not
-#   fails COMMAND...                for check: COMMAND fails, in an orderly way
-#   says TEXT COMMAND...            for check: COMMAND succeeds, and TEXT is in what it says
 #   within SECONDS COMMAND...       for check: COMMAND succeeds before that, tried again and again
-#   skip DESCRIPTION REASON         a point that does not apply here
 #   diag TEXT...                    a comment
 #   plan                            the end: without it the scenario has failed
-#   is_long                         whether to run the long form
 #   is_turn                         whether it is this kernel's turn to run one of many lines, each of which three kernels
 #                                   take in turns; always in the long form
 #   $which_kernel                   of the three; with sid's programs it is not the same that runs with others
@@ -20,6 +16,7 @@
 #   $tmp                            a directory that goes away at the end
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/device.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/words.sh"
 
 device=${TIDE_DEV:-tide0}
 address=10.99.0.1
@@ -64,20 +61,6 @@ check() {
 	return "$status"
 }
 
-fails() {
-	"$@"
-	local status=$?
-	[ "$status" != 0 ] && [ "$status" -lt 124 ]
-}
-
-says() {
-	local text=$1 said
-	shift
-	said=$("$@" 2>&1) && [[ $said == *"$text"* ]] && return
-	printf '%s\n' "$said" "(what should be in there: $text)"
-	return 1
-}
-
 # What the command says in the end is shown, not what it said until then.
 within() {
 	local seconds=$1
@@ -86,14 +69,7 @@ within() {
 	"$@"
 }
 
-skip() {
-	((points++))
-	echo "ok $points - $1 # SKIP $2"
-}
-
 diag() { printf '# %s\n' "$*"; }
-
-is_long() { [ -n "${TIDE_LONG-}" ] && [ "${TIDE_LONG-}" != 0 ]; }
 
 # Debian 12, 13, and what is newer; sid's glibc is newer than theirs.
 case $(uname -r) in
