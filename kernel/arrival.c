@@ -371,7 +371,7 @@ static struct tide_listener *listener_create(struct net *net)
 
 	kfree(listener);
 	if (ret == -EADDRINUSE)
-		pr_err_ratelimited("tide: UDP port %d of the network namespace is taken; if rdma_rxe has it, remove that or its devices, or use another namespace\n",
+		pr_err_ratelimited("tide: UDP port %d of the network namespace is taken; if rdma_rxe has it, remove that or its devices, use another namespace, or do without other hosts (wire=0)\n",
 				   TIDE_UDP_PORT);
 	return ERR_PTR(ret);
 }

@@ -8,6 +8,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/utsname.h>
 #include <net/addrconf.h>
+#include <net/rtnetlink.h>
 #include <rdma/ib_addr.h>
 #include <rdma/ib_cache.h>
 #include <rdma/ib_mad.h>
@@ -39,13 +40,9 @@
 /* Not a vendor's: an OUI with the locally administered bit. */
 #define VENDOR_ID	0x021de0
 
-/*
- * Off until it has been tried for long: with it anybody may send packets to the
- * kernel.
- */
-static bool wire;
+static bool wire = true;
 module_param(wire, bool, 0644);
-MODULE_PARM_DESC(wire, "devices made from now on reach other hosts, by RoCEv2 (experimental)");
+MODULE_PARM_DESC(wire, "devices made from now on reach other hosts, by RoCEv2, UDP port 4791");
 
 static LIST_HEAD(devices);
 static DEFINE_MUTEX(devices_lock);
@@ -452,11 +449,19 @@ static void catch_up_with_name(struct net_device *ndev)
 	ib_device_put(&dev->ibdev);
 }
 
+/* To whom nobody else is connected; the port is left to who may need it. */
+static bool leads_nowhere(const struct net_device *ndev)
+{
+	const struct rtnl_link_ops *ops = ndev->rtnl_link_ops;
+
+	return ndev->flags & IFF_LOOPBACK || (ops && !strcmp(ops->kind, "dummy"));
+}
+
 static int start_listening(struct tide_dev *dev)
 {
 	struct tide_listener *listener;
 
-	if (!READ_ONCE(wire))
+	if (!READ_ONCE(wire) || leads_nowhere(dev->ndev))
 		return 0;
 	listener = tide_listen(dev_net(dev->ndev));
 	if (IS_ERR(listener))

@@ -5,6 +5,7 @@
 #
 #   wait_until SECONDS COMMAND...   until COMMAND succeeds; fails when that takes too long
 #   remake_device                   unload and load the module; make td0 and tide0 anew, as tests/vm/guest does
+#   remake_td0 TYPE...              make td0 anew, of another type, and tide0
 #   gid_index DEVICE ADDRESS        the index of the GID that is an address, IPv4 or IPv6
 #   as_gid ADDRESS                  the address as sysfs writes it as a GID
 
@@ -19,16 +20,23 @@ wait_until() {
 
 remake_device() {
 	modprobe -r tide
+	modprobe -a tide ib_uverbs && remake_td0 dummy
+}
+
+remake_td0() {
 	ip link del td0
-	modprobe -a tide ib_uverbs &&
-		make_netdev td0 10.99.0.1/24 fd99::1/64 &&
+	ip link add td0 type "$@" &&
+		set_up_netdev td0 10.99.0.1/24 fd99::1/64 &&
 		rdma link add tide0 type tide netdev td0
 }
 
 make_netdev() { # make_netdev NAME ADDRESS...
+	ip link add "$1" type dummy && set_up_netdev "$@"
+}
+
+set_up_netdev() { # set_up_netdev NETDEV ADDRESS...
 	local name=$1 address
 	shift
-	ip link add "$name" type dummy || return
 	for address; do
 		# shellcheck disable=SC2046 # words, or none
 		ip address add "$address" dev "$name" $([[ $address != *:* ]] || echo nodad) || return

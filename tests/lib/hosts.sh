@@ -10,8 +10,7 @@
 #     with a VLAN, on vleft.7 and vright.7: 10.97.0.1, fd97::1 and 10.97.0.2, fd97::2
 #
 # Each device is tide's or rxe's. Where rxe cannot do without the initial namespace (before Linux 7), its host is that
-# one, and tide0 makes way for the time: both listen at the same UDP port. A host is named left or right, as is its
-# namespace, if it is one, and its device.
+# one. A host is named left or right, as is its namespace, if it is one, and its device.
 #
 #   hosts_up [MTU [vlan]]           make them, with devices as $kinds says: two words, each tide or rxe; in the beginning
 #                                   what $TIDE_HOSTS says, else tide and tide. Fails if that cannot be, and $why tells
@@ -39,9 +38,6 @@
 #   exchanging                      that has come to run
 #   end_exchange                    have it end, and both have to succeed
 
-# shellcheck source=tests/lib/wire.sh
-. "$(dirname "${BASH_SOURCE[0]}")/wire.sh"
-
 declare -A netns=() addresses=() gids=()
 hosts=(left right)
 # shellcheck disable=SC2153 # from outside
@@ -55,7 +51,6 @@ stop=$tmp/stop
 programs=${TIDE_PROGRAMS:?is where the programs are that are built from tests/programs}
 made=
 why=
-made_way=
 trap 'hosts_down; finish' EXIT
 
 hosts_up() {
@@ -84,7 +79,6 @@ place() {
 				return 1
 			fi
 			netns[$1]=
-			make_way || return
 		fi
 		modprobe rdma_rxe || {
 			why='no rxe in this kernel'
@@ -96,13 +90,6 @@ place() {
 }
 
 rxe_follows_namespaces() { [[ $(uname -r) =~ ^([7-9]|[1-9][0-9])\. ]]; }
-
-make_way() {
-	! rdma link show | grep -q '^link tide0/' || {
-		made_way=yes
-		rdma link del tide0
-	}
-}
 
 on() {
 	local host=$1
@@ -159,7 +146,6 @@ give_addresses() { # give_addresses HOST NETDEV NETWORK
 }
 
 make_device() {
-	[ "$2" != tide ] || echo 1 >"$wire"
 	on "$1" rdma link add "$1" type "$2" netdev "v$1" || {
 		why="no device of type $2 on ${netns[$1]:-the initial namespace}"
 		return 1
@@ -224,9 +210,7 @@ hosts_down() {
 	netns=()
 	wait_until 60 hosts_gone || echo '# the devices do not go'
 	[ ! -e /sys/module/rdma_rxe ] || wait_until 10 modprobe -r rdma_rxe
-	[ -z "$made_way" ] || rdma link add tide0 type tide netdev td0
-	[ ! -e "$wire" ] || echo 0 >"$wire"
-	made='' made_way=
+	made=
 }
 
 hosts_gone() { ! rdma link show | grep -qE '^link (left|right)/'; }
