@@ -22,6 +22,7 @@
 
 #include "arrival.h"
 #include "device.h"
+#include "emit.h"
 #include "gid.h"
 #include "icrc.h"
 #include "intake.h"
@@ -150,7 +151,8 @@ static void receive_packet(struct tide_arrival *arrival,
 		drop(arrival, TIDE_DROP_MALFORMED);
 		return;
 	}
-	if (!icrc_is_right(arrival->skb, outer, bth, offset, len)) {
+	if (!arrival->whole &&
+	    !icrc_is_right(arrival->skb, outer, bth, offset, len)) {
 		drop(arrival, TIDE_DROP_ICRC);
 		return;
 	}
@@ -203,6 +205,7 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		.net = net,
 		.ipv6 = outer.ipv6,
 		.ip = skb_network_header(skb) - skb->head,
+		.whole = tide_emit_is_whole(skb),
 	};
 	u32 offset = 0;
 	bool sound;

@@ -17,7 +17,7 @@ struct tide_listener;
 
 /**
  * struct tide_arrival - a packet, one of those in its buffer
- * @packet: what it says; its ICRC was right
+ * @packet: what it says; its ICRC is right
  * @skb: the buffer; who keeps the arrival takes a reference
  * @payload: where the payload is, from the data of @skb on
  * @net: the network namespace
@@ -27,6 +27,7 @@ struct tide_listener;
  *	of this one
  * @source: where it comes from, as a GID: IPv4 addresses are mapped ones
  * @dest: where to
+ * @whole: the buffer is as it was sent; there is no need to check its ICRCs
  * @congested: it is marked with ECN's congestion experienced
  * @more: another packet of the same buffer follows
  */
@@ -39,6 +40,7 @@ struct tide_arrival {
 	u32 ip;
 	union ib_gid source;
 	union ib_gid dest;
+	bool whole;
 	bool congested;
 	bool more;
 };

@@ -24,6 +24,9 @@
 /* What is worth no page of its own. */
 #define MAX_LINEAR	1280
 
+/* Whose address the pages of a burst have for their private data. */
+static const u8 own;
+
 static u32 outer_len(const struct tide_burst *burst)
 {
 	return tide_outer_ip_len(&burst->outer) + sizeof(burst->outer.udp);
@@ -50,6 +53,33 @@ static struct sk_buff *alloc_linear(u32 room, u32 len, gfp_t gfp)
 	return skb;
 }
 
+static struct page *frag_head(const struct sk_buff *skb, int i)
+{
+	return compound_head(skb_frag_page(&skb_shinfo(skb)->frags[i]));
+}
+
+/* Who allocates them next begins with none. */
+static void mark(const struct sk_buff *skb)
+{
+	int i;
+
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
+		set_page_private(frag_head(skb, i), (unsigned long)&own);
+}
+
+bool tide_emit_is_whole(const struct sk_buff *skb)
+{
+	int i;
+
+	if (!skb->csum_valid || !udp_hdr(skb)->check || skb_headlen(skb) ||
+	    !skb_is_nonlinear(skb) || skb_has_frag_list(skb))
+		return false;
+	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
+		if (page_private(frag_head(skb, i)) != (unsigned long)&own)
+			return false;
+	return true;
+}
+
 static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
 {
 	struct sk_buff *skb;
@@ -61,6 +91,7 @@ static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
 		skb_reserve(skb, room);
 		skb->data_len = len;
 		skb->len = len;
+		mark(skb);
 	}
 	return skb;
 }

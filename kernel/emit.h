@@ -121,4 +121,15 @@ void tide_emit_pause(struct tide_burst *burst);
 int tide_emit_send(struct tide_burst *burst);
 void tide_emit_cancel(struct tide_burst *burst);
 
+/**
+ * tide_emit_is_whole - whether a buffer is as it was sent on this machine
+ * @skb: a buffer that was received
+ *
+ * It is if it is in pages that were filled here, and its UDP checksum was still
+ * to be made, for which UDP has found it valid: who damages data on purpose,
+ * as a queueing discipline does, makes that before.  TCP's sockets take the
+ * same for granted.
+ */
+bool tide_emit_is_whole(const struct sk_buff *skb);
+
 #endif /* TIDE_EMIT_H */

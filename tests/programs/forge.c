@@ -10,6 +10,8 @@
  * two million packets far.  WHAT is, each about COUNT times:
  *
  *	icrc		a wrong ICRC
+ *	bursts		the same, in bursts of BURST packets that the kernel cuts up,
+ *			or does not
  *	qpn		another queue pair's number, 0 and 0xffffff included
  *	pkey		another partition
  *	qkey		a datagram with another Q_Key
@@ -22,7 +24,7 @@
  *	random		random bytes, half of them with a correct ICRC, and
  *			half of those for QPN
  *
- * But for the first, and for some at random, their ICRC is right.
+ * But for the first two, and for some at random, their ICRC is right.
  */
 #include <arpa/inet.h>
 #include <err.h>
@@ -43,6 +45,7 @@
 #define BTH		12
 #define ICRC		4
 #define MOST		1400		/* bytes from the BTH to the ICRC */
+#define BURST		8
 #define AHEAD		0x400000	/* further than any window goes */
 
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
@@ -348,6 +351,44 @@ static void forge_icrc(struct packet *packet)
 	     false);
 }
 
+/* Like those of the module itself, by a socket as everybody may have one. */
+static int burst_socket(size_t len)
+{
+	int segment = len;
+	int sock = socket(family, SOCK_DGRAM, 0);
+	typeof(to) port = to;
+
+	if (family == AF_INET)
+		port.v4.sin_port = htons(PORT);
+	else
+		port.v6.sin6_port = htons(PORT);
+	if (sock < 0 || bind(sock, &from.any, address_len) ||
+	    connect(sock, &port.any, address_len) ||
+	    setsockopt(sock, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)))
+		err(1, "a socket for bursts");
+	return sock;
+}
+
+static void forge_bursts(struct packet *packet)
+{
+	static uint8_t burst[BURST][BTH + 1024 + ICRC];
+	static int sock = -1;
+	uint32_t number = likely();
+	int i;
+
+	if (sock < 0)
+		sock = burst_socket(sizeof(burst[0]));
+	random_fill(burst[0], sizeof(burst));
+	for (i = 0; i < BURST; i++) {
+		put_bth(packet, 0x07, qpn, (number + i) & 0xffffff);
+		memcpy(burst[i], body(packet), BTH);
+	}
+	while (send(sock, burst, sizeof(burst), 0) < 0)
+		if (errno != ENOBUFS && errno != EAGAIN)
+			err(1, "send");
+	sent += BURST;
+}
+
 static void forge_qpn(struct packet *packet)
 {
 	static const uint32_t special[] = { 0, 2, 0xffffff, 0xfffffe };
@@ -456,6 +497,7 @@ static const struct {
 	void (*forge)(struct packet *packet);
 } kinds[] = {
 	{ "icrc", forge_icrc },
+	{ "bursts", forge_bursts },
 	{ "qpn", forge_qpn },
 	{ "pkey", forge_pkey },
 	{ "qkey", forge_qkey },
