@@ -34,6 +34,13 @@ static inline long tide_pin_user_pages_remote(struct mm_struct *mm,
 #endif
 }
 
+/* Workqueues are of CPUs unless they are unbound; newer ones want that said. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 18, 0)
+#define TIDE_WQ_PERCPU	0
+#else
+#define TIDE_WQ_PERCPU	WQ_PERCPU
+#endif
+
 /* 7.2 renamed ib_umem_get() when it learned of other kinds of buffers. */
 static inline struct ib_umem *tide_umem_get(struct ib_device *device,
 					    unsigned long addr, size_t size,

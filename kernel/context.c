@@ -38,7 +38,7 @@ static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 	if (qp->context_id != context_id)
 		ret = -EINVAL;
 	else if (cmd == TIDE_DOORBELL_SEND)
-		tide_req_doorbell(qp);
+		tide_req_posted_here(qp);
 	else if (cmd == TIDE_DOORBELL_RECV)
 		tide_resp_doorbell(qp);
 	else

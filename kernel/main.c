@@ -21,6 +21,7 @@
 #include "version.h"
 
 struct workqueue_struct *tide_wq;
+struct workqueue_struct *tide_send_wq;
 struct workqueue_struct *tide_release_wq;
 
 static bool netdev_is_suitable(const struct net_device *ndev)
@@ -97,11 +98,16 @@ static int __init tide_init(void)
 		ret = -ENOMEM;
 		goto err_crc;
 	}
+	tide_send_wq = alloc_workqueue("tide-send", TIDE_WQ_PERCPU, 0);
+	if (!tide_send_wq) {
+		ret = -ENOMEM;
+		goto err_wq;
+	}
 	tide_release_wq = alloc_workqueue("tide-release", WQ_UNBOUND,
 					  WQ_UNBOUND_MAX_ACTIVE);
 	if (!tide_release_wq) {
 		ret = -ENOMEM;
-		goto err_wq;
+		goto err_send_wq;
 	}
 	ret = tide_mirrors_init();
 	if (ret)
@@ -126,6 +132,8 @@ err_mirrors:
 	tide_mirrors_exit();
 err_release_wq:
 	destroy_workqueue(tide_release_wq);
+err_send_wq:
+	destroy_workqueue(tide_send_wq);
 err_wq:
 	destroy_workqueue(tide_wq);
 err_crc:
@@ -142,6 +150,7 @@ static void __exit tide_exit(void)
 	tide_arrival_exit();
 	/* Pagers start works of queue pairs, those let go of pages. */
 	tide_mirrors_exit();
+	destroy_workqueue(tide_send_wq);
 	destroy_workqueue(tide_wq);
 	destroy_workqueue(tide_release_wq);
 	tide_crc_exit();

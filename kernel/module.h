@@ -10,6 +10,9 @@
 /* Runs requesters and reaps leaves: nothing on it waits for a process. */
 extern struct workqueue_struct *tide_wq;
 
+/* The same, on the CPU that it is told. */
+extern struct workqueue_struct *tide_send_wq;
+
 /* For what may have to wait for a file system: letting go of pages. */
 extern struct workqueue_struct *tide_release_wq;
 

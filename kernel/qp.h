@@ -136,6 +136,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
 /**
  * struct tide_requester - the send side; owned by who has the run bit
  * @run: see requester.c
+ * @cpu: where something was posted last
  * @stepping: memory may be touched right now on the queue pair's behalf
  * @sq: the send queue
  * @busy: an operation is under way: the fields from @op on are valid
@@ -168,6 +169,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  */
 struct tide_requester {
 	atomic_t run;
+	int cpu;
 	bool stepping;
 	struct tide_ring sq;
 	bool busy;

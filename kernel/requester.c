@@ -852,16 +852,40 @@ void tide_req_doorbell(struct tide_qp *qp)
 }
 
 /**
+ * tide_req_posted_here - the same, of a thread that posts
+ * @qp: the queue pair
+ *
+ * Context: as tide_req_doorbell().
+ */
+void tide_req_posted_here(struct tide_qp *qp)
+{
+	int cpu = raw_smp_processor_id();
+
+	if (READ_ONCE(qp->req.cpu) != cpu)
+		WRITE_ONCE(qp->req.cpu, cpu);
+	tide_req_doorbell(qp);
+}
+
+/**
  * tide_req_softirq - work off the send queue where a packet has come in
  * @qp: the queue pair; its peer is far
  *
- * What takes process context is left to the worker.
+ * What takes process context is left to the worker.  So is much payload, to one
+ * on the CPU that it was posted on: this one has what comes in to see to.
  *
  * Context: softirq, no locks.
  */
 void tide_req_softirq(struct tide_qp *qp)
 {
-	req_enter(qp, SOFTIRQ_BUDGET, false);
+	int cpu = READ_ONCE(qp->req.cpu);
+
+	if (!tide_wire_has_much(qp) || cpu == smp_processor_id()) {
+		req_enter(qp, SOFTIRQ_BUDGET, false);
+		return;
+	}
+	tide_qp_get(qp);
+	if (!queue_work_on(cpu, tide_send_wq, &qp->req.work))
+		tide_qp_put(qp);
 }
 
 /**

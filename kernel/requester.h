@@ -60,6 +60,7 @@ static inline void tide_req_step_end(struct tide_qp *qp)
 
 void tide_req_restart(struct tide_requester *req);
 void tide_req_init(struct tide_qp *qp);
+void tide_req_posted_here(struct tide_qp *qp);
 void tide_req_doorbell(struct tide_qp *qp);
 void tide_req_softirq(struct tide_qp *qp);
 void tide_req_kick(struct tide_qp *qp);

@@ -87,6 +87,7 @@ struct tide_sent {
  * @seek: the runner is to go on at @una
  * @asked_again: it was told to since @una has moved
  * @held: there is something to be sent, which waits until it may be
+ * @much: there is, and that is much; it waits for acknowledgements
  * @composing: the runner's
  * @ends: of what the responder was asked: behind the last response
  * @ends_first: index of the oldest of these, modulo their number
@@ -112,6 +113,7 @@ struct tide_wire_tx {
 	bool seek;
 	bool asked_again;
 	bool held;
+	bool much;
 	struct tide_composing composing;
 	u32 ends[TIDE_MAX_RD_ATOMIC];
 	u32 ends_first;
@@ -227,6 +229,12 @@ static inline bool tide_qp_is_far(const struct tide_qp *qp)
 static inline bool tide_wire_is_receiving(const struct tide_qp *qp)
 {
 	return tide_qp_is_far(qp) && qp->wire->rx.active;
+}
+
+/* Whether the runner has left much to be sent as soon as there is room. */
+static inline bool tide_wire_has_much(const struct tide_qp *qp)
+{
+	return tide_qp_is_far(qp) && READ_ONCE(qp->wire->tx.much);
 }
 
 /* How many packets carry @length bytes. */

@@ -30,6 +30,9 @@
 /* What a burst costs of the budget beyond its payload. */
 #define BURST_COST	1024
 
+/* A message that is worth another thread's waking. */
+#define MUCH		SZ_16K
+
 /* What there is to do next. */
 enum todo { NOTHING, SEND, OWN };
 
@@ -187,6 +190,11 @@ void tide_wire_tx_start(struct tide_qp *qp)
 	tide_wire_tx_forget(qp);
 }
 
+static bool op_has_payload(u8 opcode)
+{
+	return !tide_opcode_is_answered(opcode) || opcode == IB_WR_ATOMIC_WRITE;
+}
+
 /* Nothing is left to send; in SQD, nothing to wait for either? */
 static void idle(struct tide_qp *qp)
 {
@@ -202,6 +210,7 @@ static enum todo what_next(struct tide_qp *qp)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 	enum todo todo = NOTHING;
+	bool much = false;
 
 	spin_lock_bh(&qp->lock);
 	tx->held = false;
@@ -223,8 +232,12 @@ static enum todo what_next(struct tide_qp *qp)
 	} else if (has_room(qp)) {
 		tx->held = !tide_congestion_may_send(&qp->wire->congestion);
 		todo = tx->held ? NOTHING : SEND;
+	} else {
+		much = op_has_payload(qp->req.op.opcode) &&
+		       qp->req.op.length >= MUCH;
 	}
 out:
+	WRITE_ONCE(tx->much, much);
 	spin_unlock_bh(&qp->lock);
 	return todo;
 }
@@ -292,11 +305,6 @@ static u32 asked_for(const struct tide_qp *qp, u32 offset)
 	default:
 		return op->length;
 	}
-}
-
-static bool op_has_payload(u8 opcode)
-{
-	return !tide_opcode_is_answered(opcode) || opcode == IB_WR_ATOMIC_WRITE;
 }
 
 /* The packet that carries the message on from @offset. */
