@@ -22,6 +22,8 @@
 #   address_of HOST                 its address, as other hosts name it
 #   gid_on HOST                     the index of the GID of that
 #   no_offload                      let the cable carry packets one by one, each as it will be on a real one
+#   acquaint                        have the hosts know each other's link-layer addresses for good: the verbs give up
+#                                   finding them out after a second, in which that is asked once
 #   netem HOST WHAT...              what befalls packets that leave HOST, in the words of tc-netem(8)
 #   calm                            nothing befalls any more
 #   counter HOST NAME               a counter of its device
@@ -174,6 +176,18 @@ no_offload() {
 	local host
 	for host in "${hosts[@]}"; do
 		on "$host" ethtool -K "v$host" gso off tso off gro off tx-udp-segmentation off || return
+	done
+}
+
+acquaint() {
+	local host peer address link
+	for host in "${hosts[@]}"; do
+		peer=$(peer_of "$host")
+		link=$(on "$peer" cat "/sys/class/net/v$peer/address")
+		for address in 4 6 link; do
+			on "$host" ip neigh replace "${addresses[$peer $address]}" lladdr "$link" dev "v$host" nud permanent ||
+				return
+		done
 	done
 }
 
