@@ -23,7 +23,7 @@ static inline bool tide_req_has_pages(const struct tide_requester *req)
 	return req->pager || req->hold[TIDE_DST].nr || req->hold[TIDE_SRC].nr;
 }
 
-/* What a carrier that sends ahead of its completions needs. */
+/* send_queue.c */
 u32 tide_req_posted(struct tide_qp *qp);
 enum tide_verdict tide_req_load(struct tide_qp *qp, u32 index);
 bool tide_req_load_buffers(struct tide_qp *qp, u32 index, struct tide_sg *sg);
@@ -34,12 +34,20 @@ void tide_req_complete(struct tide_qp *qp, const struct tide_request *request,
 void tide_req_fail(struct tide_qp *qp, const struct tide_request *request,
 		   enum tide_verdict verdict);
 void tide_req_flush(struct tide_qp *qp);
-void tide_req_drained(struct tide_qp *qp);
-enum tide_verdict tide_req_own_step(struct tide_qp *qp);
+
+/* waiting.c */
+bool tide_req_wait(struct tide_qp *qp, enum tide_wait wait);
 bool tide_req_page_in(struct tide_qp *qp);
 bool tide_req_pager_pending(struct tide_qp *qp);
+void tide_req_stop_waiting(struct tide_requester *req);
 void tide_req_progressed(struct tide_requester *req);
 void tide_req_drop(struct tide_requester *req);
+
+/* Of the pages that were lost before they could be used. */
+static inline void tide_req_forget_losses(struct tide_requester *req)
+{
+	memset(req->lost, 0, sizeof(req->lost));
+}
 
 /*
  * Around whatever touches memory: whoever takes the queue pair out of service
@@ -58,6 +66,9 @@ static inline void tide_req_step_end(struct tide_qp *qp)
 	smp_store_release(&qp->req.stepping, false);
 }
 
+/* requester.c */
+enum tide_verdict tide_req_own_step(struct tide_qp *qp);
+void tide_req_drained(struct tide_qp *qp);
 void tide_req_restart(struct tide_requester *req);
 void tide_req_init(struct tide_qp *qp);
 void tide_req_posted_here(struct tide_qp *qp);
