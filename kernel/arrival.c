@@ -138,8 +138,8 @@ static void drop(const struct tide_arrival *arrival,
 	rcu_read_unlock();
 }
 
-/* One packet, at @offset, whose headers in front are @outer. */
-static void receive_packet(struct tide_arrival *arrival,
+/* One packet, at @offset, whose headers in front are @outer; false if bad. */
+static bool receive_packet(struct tide_arrival *arrival,
 			   const struct tide_outer *outer, u32 offset, u32 len)
 {
 	u32 avail = min_t(u32, len, TIDE_MAX_HEADER_LEN);
@@ -149,15 +149,16 @@ static void receive_packet(struct tide_arrival *arrival,
 	bth = skb_header_pointer(arrival->skb, offset, avail, buffer);
 	if (!bth || !tide_packet_parse(&arrival->packet, bth, avail, len)) {
 		drop(arrival, TIDE_DROP_MALFORMED);
-		return;
+		return false;
 	}
 	if (!arrival->whole &&
 	    !icrc_is_right(arrival->skb, outer, bth, offset, len)) {
 		drop(arrival, TIDE_DROP_ICRC);
-		return;
+		return false;
 	}
 	arrival->payload = offset + arrival->packet.header_len;
 	tide_wire_receive(arrival);
+	return true;
 }
 
 /*
@@ -205,8 +206,8 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		.net = net,
 		.ipv6 = outer.ipv6,
 		.ip = skb_network_header(skb) - skb->head,
-		.whole = tide_emit_is_whole(skb),
 	};
+	bool whole = tide_emit_is_whole(skb);
 	u32 offset = 0;
 	bool sound;
 	u16 id;
@@ -221,7 +222,9 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		size = min(size, len - offset);
 		arrival.more = offset + size < len;
 		tide_outer_of_packet(&outer, id, size);
-		receive_packet(&arrival, &outer, offset, size);
+		/* All have the headers that are right for the first. */
+		arrival.whole = receive_packet(&arrival, &outer, offset,
+					       size) && whole;
 	}
 }
 

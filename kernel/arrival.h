@@ -27,7 +27,8 @@ struct tide_listener;
  *	of this one
  * @source: where it comes from, as a GID: IPv4 addresses are mapped ones
  * @dest: where to
- * @whole: the buffer is as it was sent; there is no need to check its ICRCs
+ * @whole: its payload is as it was sent, and so are the headers of the buffer:
+ *	there is no need to check its ICRC
  * @congested: it is marked with ECN's congestion experienced
  * @more: another packet of the same buffer follows
  */

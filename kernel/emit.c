@@ -53,9 +53,12 @@ static struct sk_buff *alloc_linear(u32 room, u32 len, gfp_t gfp)
 	return skb;
 }
 
+/* Not all buffers are in memory that has pages: NULL then. */
 static struct page *frag_head(const struct sk_buff *skb, int i)
 {
-	return compound_head(skb_frag_page(&skb_shinfo(skb)->frags[i]));
+	struct page *page = skb_frag_page(&skb_shinfo(skb)->frags[i]);
+
+	return page ? compound_head(page) : NULL;
 }
 
 /* Who allocates them next begins with none. */
@@ -67,6 +70,11 @@ static void mark(const struct sk_buff *skb)
 		set_page_private(frag_head(skb, i), (unsigned long)&own);
 }
 
+static bool is_marked(const struct page *page)
+{
+	return page && page_private(page) == (unsigned long)&own;
+}
+
 bool tide_emit_is_whole(const struct sk_buff *skb)
 {
 	int i;
@@ -75,7 +83,7 @@ bool tide_emit_is_whole(const struct sk_buff *skb)
 	    !skb_is_nonlinear(skb) || skb_has_frag_list(skb))
 		return false;
 	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
-		if (page_private(frag_head(skb, i)) != (unsigned long)&own)
+		if (!is_marked(frag_head(skb, i)))
 			return false;
 	return true;
 }

@@ -122,13 +122,12 @@ int tide_emit_send(struct tide_burst *burst);
 void tide_emit_cancel(struct tide_burst *burst);
 
 /**
- * tide_emit_is_whole - whether a buffer is as it was sent on this machine
+ * tide_emit_is_whole - whether payload is as it was sent on this machine
  * @skb: a buffer that was received
  *
- * It is if it is in pages that were filled here, and its UDP checksum was still
- * to be made, for which UDP has found it valid: who damages data on purpose,
- * as a queueing discipline does, makes that before.  TCP's sockets take the
- * same for granted.
+ * It is if all of it is in pages that were filled here, into which nobody
+ * writes: who changes payload on its way, be it to damage it, copies it or pulls
+ * it into the head before.  What headers have become of is another matter.
  */
 bool tide_emit_is_whole(const struct sk_buff *skb);
 

@@ -98,7 +98,8 @@ static int __init tide_init(void)
 		ret = -ENOMEM;
 		goto err_crc;
 	}
-	tide_send_wq = alloc_workqueue("tide-send", TIDE_WQ_PERCPU, 0);
+	tide_send_wq = alloc_workqueue("tide-send",
+				       TIDE_WQ_PERCPU | WQ_CPU_INTENSIVE, 0);
 	if (!tide_send_wq) {
 		ret = -ENOMEM;
 		goto err_wq;

@@ -166,6 +166,7 @@ enum tide_wait { TIDE_WAIT_NONE, TIDE_WAIT_RNR, TIDE_WAIT_ACK };
  * @around: how it goes through memory
  * @timer: fires at @deadline
  * @work: runs the requester
+ * @work_here: the same, on @cpu
  */
 struct tide_requester {
 	atomic_t run;
@@ -199,6 +200,7 @@ struct tide_requester {
 	struct tide_around around[TIDE_SIDES];
 	struct timer_list timer;
 	struct work_struct work;
+	struct work_struct work_here;
 };
 
 /**

@@ -8,6 +8,7 @@
  * doorbell, a timer, a peer or a pager kicks it.
  */
 #include <linux/delay.h>
+#include <linux/sched/isolation.h>
 #include <linux/wait_bit.h>
 
 #include "compat.h"
@@ -256,12 +257,20 @@ static void req_enter(struct tide_qp *qp, s64 budget, bool may_sleep)
 	wake_up_var(run);
 }
 
-static void req_work(struct work_struct *work)
+static void work_off(struct tide_qp *qp)
 {
-	struct tide_qp *qp = container_of(work, struct tide_qp, req.work);
-
 	req_enter(qp, BUDGET, true);
 	tide_qp_put(qp);
+}
+
+static void req_work(struct work_struct *work)
+{
+	work_off(container_of(work, struct tide_qp, req.work));
+}
+
+static void req_work_here(struct work_struct *work)
+{
+	work_off(container_of(work, struct tide_qp, req.work_here));
 }
 
 static void req_timeout(struct timer_list *timer)
@@ -297,24 +306,40 @@ void tide_req_posted_here(struct tide_qp *qp)
 }
 
 /**
- * tide_req_softirq - work off the send queue where a packet has come in
+ * tide_req_softirq - work off the send queue
  * @qp: the queue pair; its peer is far
  *
- * What takes process context is left to the worker.  So is much payload, to one
- * on the CPU that it was posted on: this one has what comes in to see to.
+ * What takes process context is left to the worker.
  *
  * Context: softirq, no locks.
  */
 void tide_req_softirq(struct tide_qp *qp)
 {
+	req_enter(qp, SOFTIRQ_BUDGET, false);
+}
+
+/**
+ * tide_req_answered - the same, where a response has come in
+ * @qp: the queue pair
+ *
+ * Much payload is left to a worker on the CPU that it was posted on, as this
+ * CPU has what comes in to see to.  But that worker may not come to run for
+ * long, and is given work only while another response is to come, or a timeout:
+ * these will find out.
+ *
+ * Context: softirq, no locks.
+ */
+void tide_req_answered(struct tide_qp *qp)
+{
 	int cpu = READ_ONCE(qp->req.cpu);
 
-	if (!tide_wire_has_much(qp) || cpu == smp_processor_id()) {
-		req_enter(qp, SOFTIRQ_BUDGET, false);
+	if (!tide_wire_has_much(qp) || cpu == smp_processor_id() ||
+	    cpu_is_isolated(cpu)) {
+		tide_req_softirq(qp);
 		return;
 	}
 	tide_qp_get(qp);
-	if (!queue_work_on(cpu, tide_send_wq, &qp->req.work))
+	if (!queue_work_on(cpu, tide_send_wq, &qp->req.work_here))
 		tide_qp_put(qp);
 }
 
@@ -357,6 +382,7 @@ void tide_req_init(struct tide_qp *qp)
 	INIT_LIST_HEAD(&req->waiter.node);
 	timer_setup(&req->timer, req_timeout, 0);
 	INIT_WORK(&req->work, req_work);
+	INIT_WORK(&req->work_here, req_work_here);
 }
 
 /**

@@ -74,6 +74,7 @@ void tide_req_init(struct tide_qp *qp);
 void tide_req_posted_here(struct tide_qp *qp);
 void tide_req_doorbell(struct tide_qp *qp);
 void tide_req_softirq(struct tide_qp *qp);
+void tide_req_answered(struct tide_qp *qp);
 void tide_req_kick(struct tide_qp *qp);
 void tide_req_settle(struct tide_qp *qp, unsigned long until);
 int tide_req_reset(struct tide_qp *qp);

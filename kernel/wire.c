@@ -354,7 +354,7 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 	if (first)
 		tide_lane_sent(&qp->wire->requests);
 	if (taken && responds)
-		tide_req_softirq(qp);
+		tide_req_answered(qp);
 }
 
 /* A congestion notification. */

@@ -231,10 +231,14 @@ static inline bool tide_wire_is_receiving(const struct tide_qp *qp)
 	return tide_qp_is_far(qp) && qp->wire->rx.active;
 }
 
-/* Whether the runner has left much to be sent as soon as there is room. */
+/*
+ * Whether the runner has left much to be sent as soon as there is room, and
+ * something is on its way that will be answered.
+ */
 static inline bool tide_wire_has_much(const struct tide_qp *qp)
 {
-	return tide_qp_is_far(qp) && READ_ONCE(qp->wire->tx.much);
+	return tide_qp_is_far(qp) && READ_ONCE(qp->wire->tx.much) &&
+	       READ_ONCE(qp->wire->tx.una) != READ_ONCE(qp->wire->tx.end);
 }
 
 /* How many packets carry @length bytes. */
