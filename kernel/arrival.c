@@ -207,7 +207,7 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		.ipv6 = outer.ipv6,
 		.ip = skb_network_header(skb) - skb->head,
 	};
-	bool whole = tide_emit_is_whole(skb);
+	unsigned long mark = tide_emit_is_whole(skb);
 	u32 offset = 0;
 	bool sound;
 	u16 id;
@@ -224,7 +224,8 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		tide_outer_of_packet(&outer, id, size);
 		/* All have the headers that are right for the first. */
 		arrival.whole = receive_packet(&arrival, &outer, offset,
-					       size) && whole;
+					       size) && mark;
+		arrival.mark = arrival.whole ? mark : 0;
 	}
 }
 

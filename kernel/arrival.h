@@ -29,6 +29,7 @@ struct tide_listener;
  * @dest: where to
  * @whole: its payload is as it was sent, and so are the headers of the buffer:
  *	there is no need to check its ICRC
+ * @mark: if so, what tide_emit_seen() takes
  * @congested: it is marked with ECN's congestion experienced
  * @more: another packet of the same buffer follows
  */
@@ -42,6 +43,7 @@ struct tide_arrival {
 	union ib_gid source;
 	union ib_gid dest;
 	bool whole;
+	unsigned long mark;
 	bool congested;
 	bool more;
 };

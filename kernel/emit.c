@@ -24,8 +24,19 @@
 /* What is worth no page of its own. */
 #define MAX_LINEAR	1280
 
-/* Whose address the pages of a burst have for their private data. */
-static const u8 own;
+/*
+ * What the pages of a burst have for their private data begins so, which no
+ * address does, and ends with a number.
+ */
+#define MARK_SHIFT	48
+#define MARK_TAG	0x71deUL
+#define NOBODYS_MARK	(MARK_TAG << MARK_SHIFT)
+
+/* By the mark's number, modulo theirs: which was seen last. */
+#define MARKS		1024
+
+static unsigned long seen[MARKS];
+static atomic64_t marks = ATOMIC64_INIT(0);
 
 static u32 outer_len(const struct tide_burst *burst)
 {
@@ -61,31 +72,63 @@ static struct page *frag_head(const struct sk_buff *skb, int i)
 	return page ? compound_head(page) : NULL;
 }
 
+static unsigned long new_mark(void)
+{
+	u64 number = atomic64_inc_return(&marks);
+
+	return NOBODYS_MARK | (number & (BIT(MARK_SHIFT) - 1));
+}
+
 /* Who allocates them next begins with none. */
-static void mark(const struct sk_buff *skb)
+static void set_mark(const struct sk_buff *skb, unsigned long mark)
 {
 	int i;
 
 	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
-		set_page_private(frag_head(skb, i), (unsigned long)&own);
+		set_page_private(frag_head(skb, i), mark);
 }
 
-static bool is_marked(const struct page *page)
+static unsigned long mark_of(const struct page *page)
 {
-	return page && page_private(page) == (unsigned long)&own;
+	unsigned long mark = page ? page_private(page) : 0;
+
+	return mark >> MARK_SHIFT == MARK_TAG ? mark : 0;
 }
 
-bool tide_emit_is_whole(const struct sk_buff *skb)
+unsigned long tide_emit_is_whole(const struct sk_buff *skb)
 {
+	unsigned long mark;
 	int i;
 
 	if (!skb->csum_valid || !udp_hdr(skb)->check || skb_headlen(skb) ||
 	    !skb_is_nonlinear(skb) || skb_has_frag_list(skb))
+		return 0;
+	mark = mark_of(frag_head(skb, 0));
+	for (i = 1; i < skb_shinfo(skb)->nr_frags; i++)
+		if (mark_of(frag_head(skb, i)) != mark)
+			return 0;
+	return mark;
+}
+
+void tide_emit_seen(unsigned long mark)
+{
+	unsigned long *last = &seen[mark % MARKS];
+
+	if (READ_ONCE(*last) != mark)
+		WRITE_ONCE(*last, mark);
+}
+
+/* Mark a burst; true if such were seen. */
+static bool is_near(struct tide_near *near, const struct sk_buff *skb)
+{
+	if (!near) {
+		set_mark(skb, NOBODYS_MARK);
 		return false;
-	for (i = 0; i < skb_shinfo(skb)->nr_frags; i++)
-		if (!is_marked(frag_head(skb, i)))
-			return false;
-	return true;
+	}
+	if (!near->mark)
+		near->mark = new_mark();
+	set_mark(skb, near->mark);
+	return READ_ONCE(seen[near->mark % MARKS]) == near->mark;
 }
 
 static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
@@ -99,7 +142,6 @@ static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
 		skb_reserve(skb, room);
 		skb->data_len = len;
 		skb->len = len;
-		mark(skb);
 	}
 	return skb;
 }
@@ -119,7 +161,8 @@ static u16 claim_ids(const struct tide_burst *burst)
 }
 
 int tide_emit_begin(struct tide_burst *burst, struct tide_path *path,
-		    u32 packets, u32 size, u32 last, gfp_t gfp)
+		    struct tide_near *near, u32 packets, u32 size, u32 last,
+		    gfp_t gfp)
 {
 	u32 len = (packets - 1) * size + last, room;
 	struct dst_entry *dst = tide_path_route(path);
@@ -140,6 +183,8 @@ int tide_emit_begin(struct tide_burst *burst, struct tide_path *path,
 		dst_release(dst);
 		return -ENOMEM;
 	}
+	burst->bare = skb_is_nonlinear(burst->skb) &&
+		      is_near(near, burst->skb);
 	skb_dst_set(burst->skb, dst);
 	burst->id = claim_ids(burst);
 	burst->at = burst->skb->data;
@@ -161,6 +206,11 @@ void *tide_emit_room(struct tide_burst *burst, u32 *len)
 	return burst->at;
 }
 
+static bool has_icrc(const struct tide_burst *burst)
+{
+	return !burst->bare || !burst->done;
+}
+
 static void advance(struct tide_burst *burst, u32 len)
 {
 	burst->at += len;
@@ -169,7 +219,8 @@ static void advance(struct tide_burst *burst, u32 len)
 
 void tide_emit_filled(struct tide_burst *burst, u32 len)
 {
-	burst->crc = tide_icrc_add(burst->crc, burst->at, len);
+	if (has_icrc(burst))
+		burst->crc = tide_icrc_add(burst->crc, burst->at, len);
 	advance(burst, len);
 }
 
@@ -195,21 +246,25 @@ void tide_emit_header(struct tide_burst *burst, struct tide_packet *packet)
 			    burst->pad + TIDE_ICRC_LEN;
 	tide_outer_of_packet(outer, burst->id + burst->done,
 			     burst->packet_len);
-	burst->crc = tide_icrc_begin(&outer->ip, tide_outer_ip_len(outer),
-				     &outer->udp, header);
-	burst->crc = tide_icrc_add(burst->crc, header + TIDE_BTH_LEN,
-				   packet->header_len - TIDE_BTH_LEN);
+	if (has_icrc(burst)) {
+		burst->crc = tide_icrc_begin(&outer->ip,
+					     tide_outer_ip_len(outer),
+					     &outer->udp, header);
+		burst->crc = tide_icrc_add(burst->crc, header + TIDE_BTH_LEN,
+					   packet->header_len - TIDE_BTH_LEN);
+	}
 	put(burst, header, packet->header_len);
 }
 
 void tide_emit_packet_done(struct tide_burst *burst)
 {
 	static const u8 pad[3];
-	__le32 icrc;
+	__le32 icrc = 0;
 
-	burst->crc = tide_icrc_add(burst->crc, pad, burst->pad);
+	if (has_icrc(burst))
+		icrc = tide_icrc_end(tide_icrc_add(burst->crc, pad,
+						   burst->pad));
 	put(burst, pad, burst->pad);
-	icrc = tide_icrc_end(burst->crc);
 	put(burst, &icrc, sizeof(icrc));
 	burst->done_len += burst->packet_len;
 	burst->done++;

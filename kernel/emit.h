@@ -30,6 +30,28 @@
 #define TIDE_BURST_BYTES	(60U << 10)
 
 /**
+ * struct tide_near - whether bursts reach their receiver as they were sent
+ * @mark: what tells their pages from others', and from those sent before
+ *	something was lost; 0 if none has one yet
+ *
+ * A burst that stays on this machine is not segmented, and its receiver looks
+ * at no ICRC but the first's; see tide_emit_is_whole().  Once he has said
+ * that it comes so, by tide_emit_seen(), the others are not made any more:
+ * nobody could make use of them.  Should that change, packets are lost: then
+ * there is doubt, and what is sent again has them.  So that is for who sends
+ * again what is lost.
+ */
+struct tide_near {
+	unsigned long mark;
+};
+
+/* Something was lost, or may have been; or begin. */
+static inline void tide_emit_doubt(struct tide_near *near)
+{
+	near->mark = 0;
+}
+
+/**
  * struct tide_burst - packets in the making
  * @path: where to
  * @skb: the buffer, which has a reference to the route, unless it was paused
@@ -41,6 +63,7 @@
  * @id: the IPv4 identification of the first; the others' follow
  * @packet_len: bytes of that packet from the BTH on
  * @pad: bytes behind its payload
+ * @bare: only the first packet has an ICRC
  * @crc: of what there is of it
  * @at: where the next byte goes
  * @left: bytes that there are at @at
@@ -57,6 +80,7 @@ struct tide_burst {
 	u16 id;
 	u32 packet_len;
 	u32 pad;
+	bool bare;
 	u32 crc;
 	u8 *at;
 	u32 left;
@@ -67,6 +91,7 @@ struct tide_burst {
  * tide_emit_begin - begin a burst
  * @burst: the burst
  * @path: where to
+ * @near: what is known of who receives it; NULL if nothing
  * @packets: how many, at most TIDE_BURST_PACKETS
  * @size: bytes of each but the last, from the BTH to the ICRC, pad included
  * @last: and of the last; at most @size.  All together at most
@@ -78,7 +103,8 @@ struct tide_burst {
  * Return: 0; -ENOMEM; or, if there is no route, another negative errno.
  */
 int tide_emit_begin(struct tide_burst *burst, struct tide_path *path,
-		    u32 packets, u32 size, u32 last, gfp_t gfp);
+		    struct tide_near *near, u32 packets, u32 size, u32 last,
+		    gfp_t gfp);
 
 /**
  * tide_emit_header - put in the next packet's headers
@@ -128,7 +154,12 @@ void tide_emit_cancel(struct tide_burst *burst);
  * It is if all of it is in pages that were filled here, into which nobody
  * writes: who changes payload on its way, be it to damage it, copies it or pulls
  * it into the head before.  What headers have become of is another matter.
+ *
+ * Return: if so, the mark of these pages, for tide_emit_seen(); else 0.
  */
-bool tide_emit_is_whole(const struct sk_buff *skb);
+unsigned long tide_emit_is_whole(const struct sk_buff *skb);
+
+/* Who @mark's bursts are for gets them whole.  Context: any. */
+void tide_emit_seen(unsigned long mark);
 
 #endif /* TIDE_EMIT_H */

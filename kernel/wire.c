@@ -123,6 +123,7 @@ static void start_receiving(struct tide_qp *qp)
 	rx->nak_sent = false;
 	rx->ack_due = false;
 	rx->kept_num = 0;
+	tide_emit_doubt(&rx->near);
 	tide_congestion_start(&wire->congestion);
 }
 
@@ -338,6 +339,8 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 	out.num = 0;
 	spin_lock_bh(&qp->lock);
 	taken = is_for(qp, arrival);
+	if (taken && arrival->mark)
+		tide_emit_seen(arrival->mark);
 	if (!taken)
 		tide_count(qp, TIDE_CNT_RX_DROPS, 1);
 	else if (responds)

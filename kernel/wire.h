@@ -89,6 +89,7 @@ struct tide_sent {
  * @held: there is something to be sent, which waits until it may be
  * @much: there is, and that is much; it waits for acknowledgements
  * @composing: the runner's
+ * @near: the runner's, of requests
  * @ends: of what the responder was asked: behind the last response
  * @ends_first: index of the oldest of these, modulo their number
  * @ends_num: how many there are
@@ -115,6 +116,7 @@ struct tide_wire_tx {
 	bool held;
 	bool much;
 	struct tide_composing composing;
+	struct tide_near near;
 	u32 ends[TIDE_MAX_RD_ATOMIC];
 	u32 ends_first;
 	u32 ends_num;
@@ -174,6 +176,7 @@ struct tide_kept {
  * @packet_begun: the current packet was accepted
  * @part: bytes of it that are through
  * @read: the read being answered
+ * @near: of responses
  * @kept: what may be asked for again, the newest before @kept_next
  * @kept_next: where the next one goes
  * @kept_num: how many there are
@@ -189,6 +192,7 @@ struct tide_wire_rx {
 	bool packet_begun;
 	u32 part;
 	struct tide_read_job read;
+	struct tide_near near;
 	struct tide_kept kept[TIDE_KEPT_RESULTS];
 	u32 kept_next;
 	u32 kept_num;

@@ -81,7 +81,7 @@ bool tide_wire_send_datagram(struct tide_qp *qp, const struct tide_datagram *dg)
 	struct tide_burst burst;
 	u32 done, len;
 
-	if (tide_emit_begin(&burst, path_of(qp, &dg->av), 1, size, size,
+	if (tide_emit_begin(&burst, path_of(qp, &dg->av), NULL, 1, size, size,
 			    GFP_ATOMIC))
 		return false;
 	tide_emit_header(&burst, &packet);

@@ -64,6 +64,7 @@ static void seek(struct tide_qp *qp)
 	tx->seek = false;
 	tx->psn = tx->una;
 	tx->next = qp->req.sq.index;
+	tide_emit_doubt(&tx->near);
 	unload(qp);
 	tx->ends_num = 0;
 }
@@ -187,6 +188,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 void tide_wire_tx_start(struct tide_qp *qp)
 {
 	qp->wire->tx.end = qp->attr.sq_psn & TIDE_PSN_MASK;
+	tide_emit_doubt(&qp->wire->tx.near);
 	tide_wire_tx_forget(qp);
 }
 
@@ -525,6 +527,13 @@ static void leave_out(struct tide_qp *qp)
 		tide_sg_skip(&qp->req.sg, payload_of(qp));
 }
 
+/* Of those that would send again what was lost. */
+static struct tide_near *near_of(struct tide_qp *qp)
+{
+	return tide_qp_is_reliable(qp) && qp->attr.timeout &&
+	       qp->attr.retry_cnt ? &qp->wire->tx.near : NULL;
+}
+
 /* Begin a burst. */
 static void open_burst(struct tide_qp *qp)
 {
@@ -545,8 +554,8 @@ static void open_burst(struct tide_qp *qp)
 		room -= tide_psn_diff(composing->psn, READ_ONCE(wire->tx.una));
 	plan_burst(qp, composing, sent->last, max(room, 1), &size, &last);
 	composing->begun = !tide_emit_begin(&composing->burst, &wire->path,
-					    composing->num, size, last,
-					    GFP_ATOMIC | __GFP_NOWARN);
+					    near_of(qp), composing->num, size,
+					    last, GFP_ATOMIC | __GFP_NOWARN);
 	if (!composing->begun)
 		leave_out(qp);
 }

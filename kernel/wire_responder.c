@@ -32,7 +32,7 @@ bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
 	/* Who gets no answer will ask again. */
 	if (!burst)
 		return false;
-	if (tide_emit_begin(burst, &qp->wire->path, 1, size, size,
+	if (tide_emit_begin(burst, &qp->wire->path, NULL, 1, size, size,
 			    GFP_ATOMIC)) {
 		out->num--;
 		return false;
@@ -481,8 +481,8 @@ static enum tide_verdict answer_burst(struct tide_qp *qp,
 		return TIDE_MORE;
 	burst = tide_outbox_add(out);
 	num = plan_burst(qp, &size, &last);
-	if (tide_emit_begin(burst, &qp->wire->path, num, size, last,
-			    GFP_ATOMIC)) {
+	if (tide_emit_begin(burst, &qp->wire->path, &qp->wire->rx.near, num,
+			    size, last, GFP_ATOMIC)) {
 		/* As if it had been lost on the way. */
 		out->num--;
 		read->active = false;
@@ -538,6 +538,8 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 	/* Memory may have gone since: then it is its requester that is late. */
 	if (again && !tide_resp_may_read(qp, &op))
 		return TIDE_DONE;
+	if (again)
+		tide_emit_doubt(&rx->near);
 	if (again)
 		verdict = TIDE_DONE;
 	else if (op.length > TIDE_MAX_MSG)

@@ -57,6 +57,8 @@ def wire_targets:
 			| target("WRITE \($size | size), MTU 4500, bandwidth over rxe's"; $ratio["tide : rxe"]; 5),
 			  target("WRITE \($size | size), MTU 4500, bandwidth over TCP's"; $ratio["tide : limit"]; 0.5)),
 		target("WRITE 64 KiB, MTU 1500, bandwidth over rxe's"; of("WRITE, MTU 1500"; 65536).ratio["tide : rxe"]; 4),
+		target("WRITE 64 KiB, MTU 4500, 1 % lost, bandwidth over rxe's";
+			of("WRITE, MTU 4500 losing 1%"; 65536).ratio["tide : rxe"]; 3),
 		target("WRITE 8 B, MTU 4500, rxe's latency over tide's"; of("WRITE, MTU 4500"; 8).ratio["tide : rxe"]; 2)
 	];
 
