@@ -99,7 +99,8 @@ static int __init tide_init(void)
 		goto err_crc;
 	}
 	tide_send_wq = alloc_workqueue("tide-send",
-				       TIDE_WQ_PERCPU | WQ_CPU_INTENSIVE, 0);
+				       TIDE_WQ_PERCPU | WQ_CPU_INTENSIVE |
+				       WQ_HIGHPRI, 0);
 	if (!tide_send_wq) {
 		ret = -ENOMEM;
 		goto err_wq;
