@@ -21,7 +21,7 @@
 #   use 4|6|link                    what addresses are to be: IPv4 (so it is at first), IPv6, or link-local
 #   address_of HOST                 its address, as other hosts name it
 #   gid_on HOST                     the index of the GID of that
-#   no_offload                      let the cable carry packets one by one, each as it will be on a real one
+#   offload on|off                  off lets the cable carry packets one by one, each as it will be on a real one
 #   acquaint                        have the hosts know each other's link-layer addresses for good: the verbs give up
 #                                   finding them out after a second, in which that is asked once
 #   netem HOST WHAT...              what befalls packets that leave HOST, in the words of tc-netem(8)
@@ -172,10 +172,10 @@ use() { family=$1; }
 address_of() { echo "${addresses[$1 $family]}"; }
 gid_on() { echo "${gids[$1 $family]}"; }
 
-no_offload() {
+offload() {
 	local host
 	for host in "${hosts[@]}"; do
-		on "$host" ethtool -K "v$host" gso off tso off gro off tx-udp-segmentation off || return
+		on "$host" ethtool -K "v$host" gso "$1" tso "$1" gro off tx-udp-segmentation "$1" || return
 	done
 }
 
