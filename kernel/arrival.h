@@ -17,7 +17,7 @@ struct tide_listener;
 
 /**
  * struct tide_arrival - a packet, one of those in its buffer
- * @packet: what it says; its ICRC is right
+ * @packet: what it says; its ICRC is right, or not needed
  * @skb: the buffer; who keeps the arrival takes a reference
  * @payload: where the payload is, from the data of @skb on
  * @net: the network namespace
@@ -29,7 +29,7 @@ struct tide_listener;
  * @dest: where to
  * @whole: its payload is as it was sent, and so are the headers of the buffer:
  *	there is no need to check its ICRC
- * @mark: if so, what tide_emit_seen() takes
+ * @mark: if so, the mark that tide_emit_seen() takes
  * @congested: it is marked with ECN's congestion experienced
  * @more: another packet of the same buffer follows
  */

@@ -7,6 +7,7 @@
  * packet lengths of its own, and IPv4 identifications that count up.  As the
  * ICRC is of a packet as it will be then, that is anticipated here.
  */
+#include <linux/bitfield.h>
 #include <linux/skbuff.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
@@ -25,18 +26,22 @@
 #define MAX_LINEAR	1280
 
 /*
- * What the pages of a burst have for their private data begins so, which no
- * address does, and ends with a number.
+ * What the pages of a burst have for their private data: it begins so, which no
+ * address does, goes on with a number, and ends with zeros.
  */
-#define MARK_SHIFT	48
-#define MARK_TAG	0x71deUL
-#define NOBODYS_MARK	(MARK_TAG << MARK_SHIFT)
+#define MARK_TAG	(0x71deUL << 48)
+#define MARK_NUMBER	GENMASK_ULL(47, 16)
+#define MARK_LEN	GENMASK_ULL(15, 0)
+#define NOBODYS_MARK	MARK_TAG
 
-/* By the mark's number, modulo theirs: which was seen last. */
+/*
+ * By the mark's number, modulo theirs: which was seen last, and the length of
+ * the longest burst that was seen of it.
+ */
 #define MARKS		1024
 
 static unsigned long seen[MARKS];
-static atomic64_t marks = ATOMIC64_INIT(0);
+static atomic_t marks = ATOMIC_INIT(0);
 
 static u32 outer_len(const struct tide_burst *burst)
 {
@@ -74,9 +79,14 @@ static struct page *frag_head(const struct sk_buff *skb, int i)
 
 static unsigned long new_mark(void)
 {
-	u64 number = atomic64_inc_return(&marks);
+	u32 number = atomic_inc_return(&marks);
 
-	return NOBODYS_MARK | (number & (BIT(MARK_SHIFT) - 1));
+	return MARK_TAG | FIELD_PREP(MARK_NUMBER, number);
+}
+
+static unsigned long *seen_of(unsigned long mark)
+{
+	return &seen[FIELD_GET(MARK_NUMBER, mark) % MARKS];
 }
 
 /* Who allocates them next begins with none. */
@@ -92,7 +102,7 @@ static unsigned long mark_of(const struct page *page)
 {
 	unsigned long mark = page ? page_private(page) : 0;
 
-	return mark >> MARK_SHIFT == MARK_TAG ? mark : 0;
+	return (mark & ~MARK_NUMBER) == MARK_TAG ? mark : 0;
 }
 
 unsigned long tide_emit_is_whole(const struct sk_buff *skb)
@@ -110,15 +120,23 @@ unsigned long tide_emit_is_whole(const struct sk_buff *skb)
 	return mark;
 }
 
-void tide_emit_seen(unsigned long mark)
+/* How long a burst of that mark was seen; 0 if none was. */
+static u32 longest_seen(unsigned long mark)
 {
-	unsigned long *last = &seen[mark % MARKS];
+	unsigned long last = READ_ONCE(*seen_of(mark));
 
-	if (READ_ONCE(*last) != mark)
-		WRITE_ONCE(*last, mark);
+	return (last & ~MARK_LEN) == mark ? last & MARK_LEN : 0;
 }
 
-/* Mark a burst; true if such were seen. */
+void tide_emit_seen(unsigned long mark, u32 len)
+{
+	static_assert(TIDE_BURST_BYTES <= MARK_LEN);
+
+	if (mark != NOBODYS_MARK && longest_seen(mark) < len)
+		WRITE_ONCE(*seen_of(mark), mark | len);
+}
+
+/* Mark a burst; true if such that are as long were seen. */
 static bool is_near(struct tide_near *near, const struct sk_buff *skb)
 {
 	if (!near) {
@@ -128,7 +146,7 @@ static bool is_near(struct tide_near *near, const struct sk_buff *skb)
 	if (!near->mark)
 		near->mark = new_mark();
 	set_mark(skb, near->mark);
-	return READ_ONCE(seen[near->mark % MARKS]) == near->mark;
+	return longest_seen(near->mark) >= skb->len;
 }
 
 static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)

@@ -6,7 +6,7 @@
  * for the last, which may be shorter.  They are one buffer, which passes
  * through the IP stack once, and is segmented by the netdev, or as late as can
  * be in software.  The payload is put where it is to be, piece by piece, and
- * the ICRC is made of it while it is in the cache:
+ * the ICRC, if there is one, is made of it while it is in the cache:
  *
  *	tide_emit_begin()
  *	for each packet
@@ -34,12 +34,12 @@
  * @mark: what tells their pages from others', and from those sent before
  *	something was lost; 0 if none has one yet
  *
- * A burst that stays on this machine is not segmented, and its receiver looks
- * at no ICRC but the first's; see tide_emit_is_whole().  Once he has said
- * that it comes so, by tide_emit_seen(), the others are not made any more:
- * nobody could make use of them.  Should that change, packets are lost: then
- * there is doubt, and what is sent again has them.  So that is for who sends
- * again what is lost.
+ * Bursts that stay on this machine are seldom segmented, and of one that is not
+ * the receiver looks at no ICRC but the first's; see tide_emit_is_whole().
+ * Once he has said that they come so, by tide_emit_seen(), those that are no
+ * longer are made without the others.  Should one be segmented after all,
+ * packets are lost: then there is doubt, and all have ICRCs until a receiver
+ * speaks again.  So that is only where what is lost is sent again.
  */
 struct tide_near {
 	unsigned long mark;
@@ -125,7 +125,7 @@ void *tide_emit_room(struct tide_burst *burst, u32 *len);
 /* There are @len bytes more, where tide_emit_room() said. */
 void tide_emit_filled(struct tide_burst *burst, u32 len);
 
-/* All payload of the packet is there: pad it, and close it with its ICRC. */
+/* All payload of the packet is there: pad it, and close it. */
 void tide_emit_packet_done(struct tide_burst *burst);
 
 /**
@@ -159,7 +159,7 @@ void tide_emit_cancel(struct tide_burst *burst);
  */
 unsigned long tide_emit_is_whole(const struct sk_buff *skb);
 
-/* Who @mark's bursts are for gets them whole.  Context: any. */
-void tide_emit_seen(unsigned long mark);
+/* Who @mark's bursts are for got one of @len bytes whole.  Context: any. */
+void tide_emit_seen(unsigned long mark, u32 len);
 
 #endif /* TIDE_EMIT_H */

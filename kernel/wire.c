@@ -339,8 +339,8 @@ static void receive(struct tide_qp *qp, const struct tide_arrival *arrival)
 	out.num = 0;
 	spin_lock_bh(&qp->lock);
 	taken = is_for(qp, arrival);
-	if (taken && arrival->mark)
-		tide_emit_seen(arrival->mark);
+	if (taken && arrival->mark && (!responds || tide_wire_asks_again(qp)))
+		tide_emit_seen(arrival->mark, arrival->skb->len);
 	if (!taken)
 		tide_count(qp, TIDE_CNT_RX_DROPS, 1);
 	else if (responds)

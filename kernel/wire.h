@@ -245,6 +245,13 @@ static inline bool tide_wire_has_much(const struct tide_qp *qp)
 	       READ_ONCE(qp->wire->tx.una) != READ_ONCE(qp->wire->tx.end);
 }
 
+/* Whether requests are sent again that nobody answers. */
+static inline bool tide_wire_asks_again(const struct tide_qp *qp)
+{
+	return tide_qp_is_reliable(qp) && READ_ONCE(qp->attr.timeout) &&
+	       READ_ONCE(qp->attr.retry_cnt);
+}
+
 /* How many packets carry @length bytes. */
 static inline u32 tide_wire_packets(const struct tide_wire *wire, u32 length)
 {

@@ -527,19 +527,14 @@ static void leave_out(struct tide_qp *qp)
 		tide_sg_skip(&qp->req.sg, payload_of(qp));
 }
 
-/* Of those that would send again what was lost. */
-static struct tide_near *near_of(struct tide_qp *qp)
-{
-	return tide_qp_is_reliable(qp) && qp->attr.timeout &&
-	       qp->attr.retry_cnt ? &qp->wire->tx.near : NULL;
-}
-
 /* Begin a burst. */
 static void open_burst(struct tide_qp *qp)
 {
 	struct tide_wire *wire = qp->wire;
 	struct tide_composing *composing = &wire->tx.composing;
 	const struct tide_sent *sent = tide_sent_at(qp, wire->tx.next);
+	struct tide_near *near = tide_wire_asks_again(qp) ? &wire->tx.near :
+							    NULL;
 	u32 size, last;
 	s32 room = window(&wire->tx);
 
@@ -554,8 +549,8 @@ static void open_burst(struct tide_qp *qp)
 		room -= tide_psn_diff(composing->psn, READ_ONCE(wire->tx.una));
 	plan_burst(qp, composing, sent->last, max(room, 1), &size, &last);
 	composing->begun = !tide_emit_begin(&composing->burst, &wire->path,
-					    near_of(qp), composing->num, size,
-					    last, GFP_ATOMIC | __GFP_NOWARN);
+					    near, composing->num, size, last,
+					    GFP_ATOMIC | __GFP_NOWARN);
 	if (!composing->begun)
 		leave_out(qp);
 }
