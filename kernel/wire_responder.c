@@ -538,14 +538,14 @@ static enum tide_verdict serve_read(struct tide_qp *qp,
 	/* Memory may have gone since: then it is its requester that is late. */
 	if (again && !tide_resp_may_read(qp, &op))
 		return TIDE_DONE;
-	if (again)
+	if (again) {
 		tide_emit_doubt(&rx->near);
-	if (again)
 		verdict = TIDE_DONE;
-	else if (op.length > TIDE_MAX_MSG)
+	} else if (op.length > TIDE_MAX_MSG) {
 		verdict = tide_resp_invalid(qp);
-	else
+	} else {
 		verdict = tide_resp_begin(qp, &op);
+	}
 	if (verdict != TIDE_DONE) {
 		rx->epsn = packet->psn;
 		refuse(qp, out, verdict);
