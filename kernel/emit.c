@@ -20,6 +20,7 @@
 #include "emit.h"
 #include "icrc.h"
 #include "packet.h"
+#include "pages.h"
 #include "path.h"
 
 /* What is worth no page of its own. */
@@ -151,9 +152,13 @@ static bool is_near(struct tide_near *near, const struct sk_buff *skb)
 
 static struct sk_buff *alloc_paged(u32 room, u32 len, gfp_t gfp)
 {
-	struct sk_buff *skb;
+	struct sk_buff *skb = alloc_linear(room, 0, gfp);
 	int err;
 
+	if (!skb || tide_pages_add(skb, len))
+		return skb;
+	kfree_skb(skb);
+	/* In smaller pieces, then. */
 	skb = alloc_skb_with_frags(room, len, PAGE_ALLOC_COSTLY_ORDER, &err,
 				   gfp);
 	if (skb) {

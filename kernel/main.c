@@ -15,6 +15,7 @@
 #include "module.h"
 #include "mr.h"
 #include "mirror.h"
+#include "pages.h"
 #include "qp.h"
 #include "srq.h"
 #include "stats.h"
@@ -93,6 +94,7 @@ static int __init tide_init(void)
 	tide_mr_init();
 	tide_stats_init();
 	tide_crc_init();
+	tide_pages_init();
 	tide_wq = alloc_workqueue("tide", WQ_UNBOUND, WQ_UNBOUND_MAX_ACTIVE);
 	if (!tide_wq) {
 		ret = -ENOMEM;
@@ -155,6 +157,7 @@ static void __exit tide_exit(void)
 	destroy_workqueue(tide_send_wq);
 	destroy_workqueue(tide_wq);
 	destroy_workqueue(tide_release_wq);
+	tide_pages_exit();
 	tide_crc_exit();
 	rcu_barrier();
 }
