@@ -104,25 +104,33 @@ void *tide_arrival_piece(const struct tide_arrival *arrival, u32 offset,
 	return piece(arrival->skb, arrival->payload + offset, len);
 }
 
+/*
+ * Whether a packet has the right ICRC, or, if its payload is as it was @sent,
+ * one of its headers.
+ */
 static bool icrc_is_right(const struct sk_buff *skb,
 			  const struct tide_outer *outer, const void *bth,
-			  u32 offset, u32 len)
+			  u32 header_len, u32 offset, u32 len, bool sent)
 {
 	u32 end = offset + len - TIDE_ICRC_LEN, part, crc;
 	__le32 icrc;
 	void *at;
 
+	if (skb_copy_bits(skb, end, &icrc, sizeof(icrc)))
+		return false;
 	crc = tide_icrc_begin(&outer->ip, tide_outer_ip_len(outer),
 			      &outer->udp, bth);
-	for (offset += TIDE_BTH_LEN; offset < end; offset += part) {
+	crc = tide_icrc_add(crc, bth + TIDE_BTH_LEN, header_len - TIDE_BTH_LEN);
+	if (sent && icrc == tide_icrc_end(crc))
+		return true;
+	for (offset += header_len; offset < end; offset += part) {
 		part = end - offset;
 		at = piece(skb, offset, &part);
 		if (!at)
 			return false;
 		crc = tide_icrc_add(crc, at, part);
 	}
-	return !skb_copy_bits(skb, end, &icrc, sizeof(icrc)) &&
-	       icrc == tide_icrc_end(crc);
+	return icrc == tide_icrc_end(crc);
 }
 
 /* Nobody's, so counted by the device that has the address it was sent to. */
@@ -152,7 +160,9 @@ static bool receive_packet(struct tide_arrival *arrival,
 		return false;
 	}
 	if (!arrival->whole &&
-	    !icrc_is_right(arrival->skb, outer, bth, offset, len)) {
+	    !icrc_is_right(arrival->skb, outer, bth,
+			   arrival->packet.header_len, offset, len,
+			   arrival->mark)) {
 		drop(arrival, TIDE_DROP_ICRC);
 		return false;
 	}
@@ -206,8 +216,8 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		.net = net,
 		.ipv6 = outer.ipv6,
 		.ip = skb_network_header(skb) - skb->head,
+		.mark = tide_emit_is_whole(skb),
 	};
-	unsigned long mark = tide_emit_is_whole(skb);
 	u32 offset = 0;
 	bool sound;
 	u16 id;
@@ -224,8 +234,9 @@ static void receive_packets(struct net *net, struct sk_buff *skb, u32 len,
 		tide_outer_of_packet(&outer, id, size);
 		/* All have the headers that are right for the first. */
 		arrival.whole = receive_packet(&arrival, &outer, offset,
-					       size) && mark;
-		arrival.mark = arrival.whole ? mark : 0;
+					       size) && arrival.mark;
+		if (!arrival.whole)
+			arrival.mark = 0;
 	}
 }
 

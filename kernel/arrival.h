@@ -27,9 +27,9 @@ struct tide_listener;
  *	of this one
  * @source: where it comes from, as a GID: IPv4 addresses are mapped ones
  * @dest: where to
- * @whole: its payload is as it was sent, and so are the headers of the buffer:
- *	there is no need to check its ICRC
- * @mark: if so, the mark that tide_emit_seen() takes
+ * @mark: if its payload is as it was sent, the mark that tide_emit_seen() takes
+ * @whole: so is its payload, and so are the headers of the buffer: there is no
+ *	need to check its ICRC
  * @congested: it is marked with ECN's congestion experienced
  * @more: another packet of the same buffer follows
  */
@@ -42,8 +42,8 @@ struct tide_arrival {
 	u32 ip;
 	union ib_gid source;
 	union ib_gid dest;
-	bool whole;
 	unsigned long mark;
+	bool whole;
 	bool congested;
 	bool more;
 };

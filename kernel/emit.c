@@ -207,7 +207,7 @@ int tide_emit_begin(struct tide_burst *burst, struct tide_path *path,
 		return -ENOMEM;
 	}
 	burst->bare = skb_is_nonlinear(burst->skb) &&
-		      is_near(near, burst->skb);
+		      is_near(near, burst->skb) && packets > 1;
 	skb_dst_set(burst->skb, dst);
 	burst->id = claim_ids(burst);
 	burst->at = burst->skb->data;
@@ -229,11 +229,6 @@ void *tide_emit_room(struct tide_burst *burst, u32 *len)
 	return burst->at;
 }
 
-static bool has_icrc(const struct tide_burst *burst)
-{
-	return !burst->bare || !burst->done;
-}
-
 static void advance(struct tide_burst *burst, u32 len)
 {
 	burst->at += len;
@@ -242,7 +237,7 @@ static void advance(struct tide_burst *burst, u32 len)
 
 void tide_emit_filled(struct tide_burst *burst, u32 len)
 {
-	if (has_icrc(burst))
+	if (!burst->bare)
 		burst->crc = tide_icrc_add(burst->crc, burst->at, len);
 	advance(burst, len);
 }
@@ -269,7 +264,7 @@ void tide_emit_header(struct tide_burst *burst, struct tide_packet *packet)
 			    burst->pad + TIDE_ICRC_LEN;
 	tide_outer_of_packet(outer, burst->id + burst->done,
 			     burst->packet_len);
-	if (has_icrc(burst)) {
+	if (!burst->bare || !burst->done) {
 		burst->crc = tide_icrc_begin(&outer->ip,
 					     tide_outer_ip_len(outer),
 					     &outer->udp, header);
@@ -284,9 +279,10 @@ void tide_emit_packet_done(struct tide_burst *burst)
 	static const u8 pad[3];
 	__le32 icrc = 0;
 
-	if (has_icrc(burst))
-		icrc = tide_icrc_end(tide_icrc_add(burst->crc, pad,
-						   burst->pad));
+	if (!burst->bare)
+		burst->crc = tide_icrc_add(burst->crc, pad, burst->pad);
+	if (!burst->bare || !burst->done)
+		icrc = tide_icrc_end(burst->crc);
 	put(burst, pad, burst->pad);
 	put(burst, &icrc, sizeof(icrc));
 	burst->done_len += burst->packet_len;
@@ -295,7 +291,9 @@ void tide_emit_packet_done(struct tide_burst *burst)
 
 /*
  * RoCE has the ICRC and no UDP checksum.  Segmentation makes one nonetheless,
- * beginning with the addresses' sum.
+ * beginning with the addresses' sum.  That it is not made tells whoever gets it
+ * whole that nobody was in between, so a bare one has that even if all but one
+ * packet were cut off.
  */
 static void be_segmented(struct tide_burst *burst)
 {
@@ -303,9 +301,11 @@ static void be_segmented(struct tide_burst *burst)
 	u32 len = burst->done_len + sizeof(outer->udp);
 	struct sk_buff *skb = burst->skb;
 
-	skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
-	skb_shinfo(skb)->gso_size = burst->size;
-	skb_shinfo(skb)->gso_segs = burst->done;
+	if (burst->done > 1) {
+		skb_shinfo(skb)->gso_type = SKB_GSO_UDP_L4;
+		skb_shinfo(skb)->gso_size = burst->size;
+		skb_shinfo(skb)->gso_segs = burst->done;
+	}
 	if (outer->ipv6)
 		outer->udp.check = ~udp_v6_check(len, &outer->ip.v6.saddr,
 						 &outer->ip.v6.daddr, 0);
@@ -362,7 +362,7 @@ int tide_emit_send(struct tide_burst *burst)
 		return ret;
 	}
 	pskb_trim_unique(skb, burst->done_len);
-	if (burst->done > 1)
+	if (burst->done > 1 || burst->bare)
 		be_segmented(burst);
 	put_outer(burst);
 	/* The path's device may have gone; the route knows. */

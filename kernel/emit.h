@@ -35,11 +35,12 @@
  *	something was lost; 0 if none has one yet
  *
  * Bursts that stay on this machine are seldom segmented, and of one that is not
- * the receiver looks at no ICRC but the first's; see tide_emit_is_whole().
- * Once he has said that they come so, by tide_emit_seen(), those that are no
- * longer are made without the others.  Should one be segmented after all,
- * packets are lost: then there is doubt, and all have ICRCs until a receiver
- * speaks again.  So that is only where what is lost is sent again.
+ * the receiver looks at no ICRC but the first's, of which it is enough that it
+ * is right for the headers; see tide_emit_is_whole().  Once he has said that
+ * they come so, by tide_emit_seen(), those that are no longer are made with
+ * that alone.  Should one be segmented after all, packets are lost: then there
+ * is doubt, and all have ICRCs until a receiver speaks again.  So that is only
+ * where what is lost is sent again.
  */
 struct tide_near {
 	unsigned long mark;
@@ -63,7 +64,7 @@ static inline void tide_emit_doubt(struct tide_near *near)
  * @id: the IPv4 identification of the first; the others' follow
  * @packet_len: bytes of that packet from the BTH on
  * @pad: bytes behind its payload
- * @bare: only the first packet has an ICRC
+ * @bare: only the first packet has an ICRC, and that is of its headers
  * @crc: of what there is of it
  * @at: where the next byte goes
  * @left: bytes that there are at @at
