@@ -40,7 +40,7 @@ static long context_ring(u64 context_id, unsigned int cmd, unsigned long arg)
 	else if (cmd == TIDE_DOORBELL_SEND)
 		tide_req_posted_here(qp);
 	else if (cmd == TIDE_DOORBELL_RECV)
-		tide_resp_doorbell(qp);
+		tide_qp_receives_posted(qp);
 	else
 		ret = -EINVAL;
 	tide_qp_put(qp);

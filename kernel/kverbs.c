@@ -25,7 +25,7 @@ static void flush_receives(struct work_struct *work)
 	struct tide_kqp *kqp = container_of(work, struct tide_kqp, flush);
 	struct tide_qp *qp = kqp->qp;
 
-	tide_resp_doorbell(qp);
+	tide_qp_receives_posted(qp);
 	tide_qp_put(qp);
 }
 

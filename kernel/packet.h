@@ -96,8 +96,6 @@ enum tide_aeth_kind {
 	TIDE_AETH_NAK = 0x60,		/* the rest: enum tide_nak */
 };
 
-#define TIDE_NO_CREDITS		0x1f	/* credits are not told */
-
 enum tide_nak {
 	TIDE_NAK_CODE_SEQUENCE = 0,
 	TIDE_NAK_CODE_INVALID = 1,

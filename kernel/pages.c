@@ -18,9 +18,9 @@
  * pair has on its way.
  */
 #define SLOTS		16
-#define MIN_ORDER	1
-#define MAX_ORDER	PAGE_ALLOC_COSTLY_ORDER
-#define ORDERS		(MAX_ORDER - MIN_ORDER + 1)
+#define LOWEST_ORDER	1
+#define HIGHEST_ORDER	PAGE_ALLOC_COSTLY_ORDER
+#define ORDERS		(HIGHEST_ORDER - LOWEST_ORDER + 1)
 
 /**
  * struct ring - pages of one size that a CPU has
@@ -62,7 +62,7 @@ static struct page *renew(struct page **slot, u32 order)
 /* A page, with a reference for the caller. */
 static struct page *take(u32 order)
 {
-	struct ring *ring = &raw_cpu_ptr(&rings)->of[order - MIN_ORDER];
+	struct ring *ring = &raw_cpu_ptr(&rings)->of[order - LOWEST_ORDER];
 	struct page **slot, *page;
 
 	spin_lock_bh(&ring->lock);
@@ -82,7 +82,7 @@ bool tide_pages_add(struct sk_buff *skb, u32 len)
 	struct page *page;
 
 	for (; len; len -= part) {
-		order = clamp_t(u32, get_order(len), MIN_ORDER, MAX_ORDER);
+		order = clamp_t(u32, get_order(len), LOWEST_ORDER, HIGHEST_ORDER);
 		size = PAGE_SIZE << order;
 		part = min(len, size);
 		page = take(order);

@@ -177,6 +177,18 @@ void tide_qp_kick_peer(struct tide_qp *qp)
 }
 
 /**
+ * tide_qp_receives_posted - receives were posted while somebody waited for them
+ * @qp: the queue pair
+ *
+ * Context: process; no locks.
+ */
+void tide_qp_receives_posted(struct tide_qp *qp)
+{
+	tide_resp_doorbell(qp);
+	tide_wire_receives_posted(qp);
+}
+
+/**
  * tide_qp_error - enter the error state
  * @qp: the queue pair, locked and not destroyed
  *

@@ -365,6 +365,7 @@ void tide_qp_event(struct tide_qp *qp, enum ib_event_type type);
 void tide_qp_lost_completion(struct tide_qp *qp);
 void tide_qp_error(struct tide_qp *qp);
 void tide_qp_kick_peer(struct tide_qp *qp);
+void tide_qp_receives_posted(struct tide_qp *qp);
 void tide_qps_error_of_device(struct tide_dev *dev);
 void tide_qps_forget_routes(struct tide_dev *dev);
 void tide_qps_error_of_context(u64 context_id);

@@ -167,6 +167,33 @@ static u32 resp_posted(struct tide_qp *qp)
 	return tide_ring_posted(&qp->resp.rq);
 }
 
+/**
+ * tide_resp_receives - how many receives a queue pair has
+ * @qp: the responder, locked
+ *
+ * Return: TIDE_RECEIVES_UNKNOWN if they are not its own alone.
+ */
+u32 tide_resp_receives(const struct tide_qp *qp)
+{
+	const struct tide_ring *rq = &qp->resp.rq;
+	u32 posted = tide_ring_posted(rq);
+
+	return !rq->mem || qp->resp.srq || tide_ring_garbage(rq, posted) ?
+	       TIDE_RECEIVES_UNKNOWN : posted;
+}
+
+/**
+ * tide_resp_await_receive - have tide_resp_doorbell() called for a receive
+ * @qp: the responder, locked
+ *
+ * Return: whether there is one already.
+ */
+bool tide_resp_await_receive(struct tide_qp *qp)
+{
+	return tide_resp_receives(qp) != TIDE_RECEIVES_UNKNOWN &&
+	       resp_posted(qp);
+}
+
 /* Take the next receive off the queue pair's own queue; as tide_srq_take(). */
 static int resp_take_own(struct tide_qp *qp, const struct tide_op *op)
 {
@@ -593,7 +620,7 @@ void tide_resp_flush_shared(struct tide_qp *qp)
 }
 
 /**
- * tide_resp_doorbell - receives were posted while somebody waited for them
+ * tide_resp_doorbell - of tide_qp_receives_posted(), what is the responder's
  * @qp: the queue pair
  *
  * Context: process; no locks.

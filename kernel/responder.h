@@ -13,6 +13,9 @@
 #include "copy.h"
 #include "qp.h"
 
+/* Receives of which nobody knows how many there are for one queue pair. */
+#define TIDE_RECEIVES_UNKNOWN	(~0U)
+
 /**
  * enum tide_verdict - what became of a step of an operation
  * @TIDE_DONE: it succeeded
@@ -66,6 +69,8 @@ enum tide_verdict tide_resp_finish(struct tide_qp *qp,
 				   const struct tide_op *op);
 
 void tide_resp_reset(struct tide_qp *qp);
+u32 tide_resp_receives(const struct tide_qp *qp);
+bool tide_resp_await_receive(struct tide_qp *qp);
 void tide_resp_flush(struct tide_qp *qp);
 void tide_resp_flush_shared(struct tide_qp *qp);
 void tide_resp_doorbell(struct tide_qp *qp);

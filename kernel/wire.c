@@ -122,6 +122,7 @@ static void start_receiving(struct tide_qp *qp)
 	rx->msn = 0;
 	rx->nak_sent = false;
 	rx->ack_due = false;
+	rx->awaits_receive = false;
 	rx->kept_num = 0;
 	tide_emit_doubt(&rx->near);
 	tide_congestion_start(&wire->congestion);
@@ -156,6 +157,7 @@ void tide_wire_clear(struct tide_qp *qp)
 	if (!wire)
 		return;
 	wire->rx.ack_due = false;
+	wire->rx.awaits_receive = false;
 	wire->rx.active = false;
 	wire->rx.packet_begun = false;
 	wire->rx.read.active = false;

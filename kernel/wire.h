@@ -67,11 +67,27 @@ struct tide_composing {
  * @request: for its completion
  * @first: the first of its sequence numbers
  * @last: the last of them, its responses' included
+ * @takes: how many have taken a receive with it
  */
 struct tide_sent {
 	struct tide_request request;
 	u32 first;
 	u32 last;
+	u32 takes;
+};
+
+/**
+ * struct tide_credits - receives that the responder has
+ * @told: it tells
+ * @sent: messages that take one and have sequence numbers
+ * @begun: how many of these had begun to arrive when it told last
+ * @limit: how many there are receives for, as far as that was told
+ */
+struct tide_credits {
+	bool told;
+	u32 sent;
+	u32 begun;
+	u32 limit;
 };
 
 /**
@@ -90,6 +106,7 @@ struct tide_sent {
  * @much: there is, and that is much; it waits for acknowledgements
  * @composing: the runner's
  * @near: the runner's, of requests
+ * @credits: what the responder has receives for
  * @ends: of what the responder was asked: behind the last response
  * @ends_first: index of the oldest of these, modulo their number
  * @ends_num: how many there are
@@ -117,6 +134,7 @@ struct tide_wire_tx {
 	bool much;
 	struct tide_composing composing;
 	struct tide_near near;
+	struct tide_credits credits;
 	u32 ends[TIDE_MAX_RD_ATOMIC];
 	u32 ends_first;
 	u32 ends_num;
@@ -170,6 +188,8 @@ struct tide_kept {
  * @msn: messages executed
  * @nak_sent: the requester knows what is expected
  * @ack_due: packets were executed that it has not been told of
+ * @awaits_receive: it was told that there was no receive, and not since that
+ *	there is one
  * @active: a message is under way
  * @op: what it is
  * @done: bytes of it that are through
@@ -186,6 +206,7 @@ struct tide_wire_rx {
 	u32 msn;
 	bool nak_sent;
 	bool ack_due;
+	bool awaits_receive;
 	bool active;
 	struct tide_op op;
 	u32 done;
@@ -290,5 +311,10 @@ bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
 		     struct tide_packet *packet);
 void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out);
 void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out);
+
+/* wire_credits.c */
+u8 tide_wire_credits(const struct tide_qp *qp);
+void tide_wire_await_receive(struct tide_qp *qp, struct tide_outbox *out);
+void tide_wire_receives_posted(struct tide_qp *qp);
 
 #endif /* TIDE_WIRE_H */

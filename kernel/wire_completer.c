@@ -235,6 +235,23 @@ static void take_ack(struct tide_qp *qp, const struct tide_packet *packet)
 	}
 }
 
+/*
+ * Who was not ready for want of a receive, and tells that there is one, need
+ * not be waited for any more.
+ */
+static void take_credits(struct tide_qp *qp, const struct tide_packet *packet)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if ((packet->syndrome & TIDE_AETH_KIND) != TIDE_AETH_ACK ||
+	    !tide_credits_told(qp, packet->psn,
+			       packet->syndrome & TIDE_AETH_REST) ||
+	    !tx->not_ready)
+		return;
+	tx->not_ready = false;
+	tide_wire_expect_ack(qp);
+}
+
 /* Where a response goes: the buffers of the oldest work request. */
 static enum tide_verdict load_buffers(struct tide_qp *qp, u32 offset)
 {
@@ -374,10 +391,15 @@ enum tide_verdict tide_wire_respond(struct tide_qp *qp,
 {
 	const struct tide_packet *packet = &arrival->packet;
 	struct tide_wire_tx *tx = &qp->wire->tx;
+	s32 ahead = tide_psn_diff(packet->psn, tx->una);
 
 	/* Of long ago, or of what was never sent. */
-	if (tide_psn_diff(packet->psn, tx->una) < 0 ||
-	    tide_psn_diff(packet->psn, tx->end) >= 0)
+	if (ahead < -1 || tide_psn_diff(packet->psn, tx->end) >= 0)
+		return TIDE_DONE;
+	if (packet->traits & TIDE_HAS_AETH)
+		take_credits(qp, packet);
+	/* What was acknowledged last may be once more, to tell of receives. */
+	if (ahead < 0)
 		return TIDE_DONE;
 	if (tide_packet_op(packet) != TIDE_ACK)
 		return take_response(qp, arrival);

@@ -83,6 +83,7 @@ static void number(struct tide_qp *qp)
 		.request = tide_req_current(req),
 		.first = wire->tx.psn,
 		.last = tide_psn_add(wire->tx.psn, packets - 1),
+		.takes = tide_credits_number(&wire->tx.credits, req->op.opcode),
 	};
 	wire->tx.top++;
 }
@@ -141,10 +142,14 @@ static bool load_next(struct tide_qp *qp)
 	return true;
 }
 
-/* How many packets may be under way. */
-static s32 window(const struct tide_wire_tx *tx)
+/* How many packets may be under way.  The queue pair may be locked. */
+static s32 window(struct tide_qp *qp)
 {
-	return READ_ONCE(tx->probing) ? 1 : WINDOW;
+	const struct tide_wire_tx *tx = &qp->wire->tx;
+
+	return READ_ONCE(tx->probing) ||
+	       tide_credits_lacks(&tx->credits, tide_sent_at(qp, tx->next)) ?
+	       1 : WINDOW;
 }
 
 static bool has_room(struct tide_qp *qp)
@@ -153,7 +158,7 @@ static bool has_room(struct tide_qp *qp)
 
 	if (!tide_qp_is_reliable(qp))
 		return true;
-	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= window(tx))
+	if (tx->not_ready || tide_psn_diff(tx->psn, tx->una) >= window(qp))
 		return false;
 	return !tide_opcode_is_answered(qp->req.op.opcode) ||
 	       tx->ends_num < qp->attr.max_rd_atomic;
@@ -182,6 +187,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 	tx->rnr_retries = 0;
 	tx->in_loaded = false;
 	tx->in_part = 0;
+	tx->credits = (struct tide_credits) {};
 }
 
 /* Sending begins, with the first sequence number.  The qp is locked. */
@@ -440,7 +446,7 @@ static enum tide_verdict compose(struct tide_qp *qp, bool may_sleep)
 	/* Then the next that asks for an acknowledgement may be long to come. */
 	bool slow = tide_congestion_is_limiting(&qp->wire->congestion);
 	u32 una = READ_ONCE(qp->wire->tx.una);
-	s32 most = window(&qp->wire->tx);
+	s32 most = window(qp);
 	enum tide_verdict verdict;
 	struct tide_packet packet;
 	u32 psn, offset;
@@ -536,7 +542,7 @@ static void open_burst(struct tide_qp *qp)
 	struct tide_near *near = tide_wire_asks_again(qp) ? &wire->tx.near :
 							    NULL;
 	u32 size, last;
-	s32 room = window(&wire->tx);
+	s32 room = window(qp);
 
 	composing->open = true;
 	composing->done = 0;

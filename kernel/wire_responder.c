@@ -64,7 +64,7 @@ void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out)
 	struct tide_wire_rx *rx = &qp->wire->rx;
 
 	if (rx->ack_due)
-		send_ack(qp, out, TIDE_AETH_ACK | TIDE_NO_CREDITS,
+		send_ack(qp, out, TIDE_AETH_ACK | tide_wire_credits(qp),
 			 tide_psn_add(rx->epsn, -1));
 }
 
@@ -114,6 +114,7 @@ static void refuse(struct tide_qp *qp, struct tide_outbox *out,
 	switch (verdict) {
 	case TIDE_RNR:
 		send_nak(qp, out, TIDE_AETH_RNR | qp->attr.min_rnr_timer);
+		tide_wire_await_receive(qp, out);
 		break;
 	case TIDE_NAK_INVALID:
 		send_nak(qp, out, TIDE_AETH_NAK | TIDE_NAK_CODE_INVALID);
@@ -308,6 +309,7 @@ static void packet_executed(struct tide_qp *qp,
 	struct tide_wire_rx *rx = &qp->wire->rx;
 
 	rx->packet_begun = false;
+	rx->awaits_receive = false;
 	rx->epsn = tide_psn_add(packet->psn, 1);
 	/* Who is not reliable is not answered, whatever it asks for. */
 	rx->ack_due |= packet->ack_request && tide_qp_is_reliable(qp);
@@ -394,7 +396,6 @@ static struct tide_packet next_response(const struct tide_qp *qp, u32 done,
 	else
 		op = last ? TIDE_READ_LAST : TIDE_READ_MIDDLE;
 	packet = tide_wire_packet(qp, op, psn);
-	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
 	packet.msn = wire->rx.msn;
 	packet.payload_len = min(left, wire->mtu);
 	return packet;
@@ -437,6 +438,8 @@ static enum tide_verdict fill_response(struct tide_qp *qp,
 	u32 len;
 	int ret;
 
+	if (tide_packet_op(&packet) != TIDE_READ_MIDDLE)
+		packet.syndrome = TIDE_AETH_ACK | tide_wire_credits(qp);
 	tide_emit_header(burst, &packet);
 	while (done < end) {
 		len = end - done;
@@ -579,7 +582,7 @@ static void answer_atomic(struct tide_qp *qp, u32 psn, u64 original,
 {
 	struct tide_packet packet = tide_wire_packet(qp, TIDE_ATOMIC_ACK, psn);
 
-	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
+	packet.syndrome = TIDE_AETH_ACK | tide_wire_credits(qp);
 	packet.msn = qp->wire->rx.msn;
 	packet.original = original;
 	answers_follow(&qp->wire->rx);
@@ -591,7 +594,7 @@ static void answer_done(struct tide_qp *qp, u32 psn, struct tide_outbox *out)
 {
 	struct tide_packet packet = tide_wire_packet(qp, TIDE_READ_ONLY, psn);
 
-	packet.syndrome = TIDE_AETH_ACK | TIDE_NO_CREDITS;
+	packet.syndrome = TIDE_AETH_ACK | tide_wire_credits(qp);
 	packet.msn = qp->wire->rx.msn;
 	answers_follow(&qp->wire->rx);
 	tide_wire_reply(qp, out, &packet);

@@ -37,4 +37,10 @@ static inline bool tide_wire_has_oldest(const struct tide_qp *qp)
 void tide_wire_expect_ack(struct tide_qp *qp);
 void tide_wire_complete_through(struct tide_qp *qp);
 
+/* wire_credits.c */
+u32 tide_credits_number(struct tide_credits *credits, u8 opcode);
+bool tide_credits_lacks(const struct tide_credits *credits,
+			const struct tide_sent *sent);
+bool tide_credits_told(struct tide_qp *qp, u32 psn, u8 code);
+
 #endif /* TIDE_WIRE_TX_H */
