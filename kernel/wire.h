@@ -98,6 +98,8 @@ struct tide_credits {
  * @next: index of the one that is being sent, or sent again; written by the
  *	runner
  * @una: the oldest sequence number that is not acknowledged
+ * @heard: behind the last that the responder has told to have executed, which
+ *	is ahead of @una while it does not answer what it was asked
  * @psn: the next to be sent; written by the runner
  * @end: behind the last that was ever sent
  * @seek: the runner is to go on at @una
@@ -113,8 +115,8 @@ struct tide_credits {
  * @deadline: when to give up waiting, in jiffies; 0 is never
  * @not_ready: it is the responder's RNR timer that is waited for
  * @probing: nothing has come back in time: one packet at a time, until it does
- * @retries: since @una has moved
- * @rnr_retries: the same, for want of a receive
+ * @retries: since @una or @heard has moved
+ * @rnr_retries: since @una has moved, for want of a receive
  * @timer: fires at @deadline, or before
  * @in: where the payload of a response goes
  * @in_index: for which work request
@@ -126,6 +128,7 @@ struct tide_wire_tx {
 	u32 top;
 	u32 next;
 	u32 una;
+	u32 heard;
 	u32 psn;
 	u32 end;
 	bool seek;

@@ -93,6 +93,15 @@ void tide_wire_complete_through(struct tide_qp *qp)
 	}
 }
 
+/* The responder gets on, though it may be that @una does not move by that. */
+static void hear(struct tide_wire_tx *tx, u32 psn)
+{
+	if (tide_psn_diff(psn, tx->heard) <= 0)
+		return;
+	tx->heard = psn;
+	tx->retries = 0;
+}
+
 static void advance(struct tide_qp *qp, u32 una)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
@@ -122,6 +131,7 @@ static void acknowledged(struct tide_qp *qp, u32 psn)
 	struct tide_sent *sent;
 	u32 index;
 
+	hear(tx, psn);
 	for (index = qp->req.sq.index; index != tx->top; index++) {
 		sent = tide_sent_at(qp, index);
 		if (tide_psn_diff(sent->first, psn) >= 0)

@@ -176,6 +176,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 	tx->top = qp->req.sq.index;
 	tx->next = tx->top;
 	tx->una = tx->end;
+	tx->heard = tx->end;
 	tx->psn = tx->end;
 	tx->seek = false;
 	tx->asked_again = false;

@@ -19,6 +19,7 @@
  *	-u FILE		make requests until there is this file, instead
  *	-T TIMEOUT	as in ibv_modify_qp(): 4.096 us * 2^TIMEOUT, 16 unless
  *			given
+ *	-R RETRIES	likewise, 7 unless given
  *
  * Exits with 0 if all was well, 1 if not, and 3 if a request failed, whose
  * status is told.  Before the first request it tells its queue pair's number,
@@ -67,6 +68,7 @@ static uint32_t longest = 20000;
 static uint64_t number = 300;
 static const char *until;		/* a file's path, or none */
 static uint8_t ack_timeout = 16;
+static uint8_t retries = 7;
 static bool serves;
 
 static struct tap results;
@@ -211,7 +213,7 @@ static void connect_qp(void)
 	attr = (struct ibv_qp_attr) {
 		.qp_state = IBV_QPS_RTS,
 		.timeout = ack_timeout,
-		.retry_cnt = 7,
+		.retry_cnt = retries,
 		.rnr_retry = 7,
 		.sq_psn = mine.psn,
 		.max_rd_atomic = 4,
@@ -801,7 +803,7 @@ static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "c:om:s:n:u:T:")) != -1) {
+	while ((option = getopt(argc, argv, "c:om:s:n:u:T:R:")) != -1) {
 		switch (option) {
 		case 'c':
 			transport = !strcmp(optarg, "ud") ? IBV_QPT_UD :
@@ -825,6 +827,9 @@ static void options(int argc, char **argv)
 			break;
 		case 'T':
 			ack_timeout = atoi(optarg);
+			break;
+		case 'R':
+			retries = atoi(optarg);
 			break;
 		default:
 			usage();
