@@ -27,6 +27,7 @@
 #include "icrc.h"
 #include "intake.h"
 #include "packet.h"
+#include "pages.h"
 #include "path.h"
 
 /*
@@ -426,6 +427,8 @@ void tide_unlisten(struct tide_listener *listener)
 			*listener_of(listener->net) = NULL;
 		}
 		kfree(listener);
+		/* It may be that nobody sends any more. */
+		tide_pages_drop();
 	}
 	mutex_unlock(&listeners_lock);
 }

@@ -139,12 +139,14 @@ void tide_lane_clear(struct tide_lane *lane)
  *
  * Context: softirq, under tide_qp.lock.
  *
- * Return: whether there is somebody who has to wait for that: then
- * tide_lane_sent() has to follow.
+ * Return: whether there is somebody who has to wait for that, be it who tells
+ * of a receive: then tide_lane_sent() has to follow.
  */
 bool tide_lane_sends(struct tide_lane *lane)
 {
-	if (!lane->length || lane->sending)
+	bool followed = lane->length || lane->qp->wire->rx.awaits_receive;
+
+	if (!followed || lane->sending)
 		return false;
 	lane->sending = true;
 	return true;
@@ -372,6 +374,7 @@ static void lane_work(struct work_struct *work)
 			page_in(lane, &fault);
 		tide_region_put(fault.region);
 	}
+	tide_wire_receives_posted(qp);
 	/* Responses make room for requests. */
 	tide_req_doorbell(qp);
 	tide_qp_put(qp);

@@ -157,7 +157,7 @@ static void __exit tide_exit(void)
 	destroy_workqueue(tide_send_wq);
 	destroy_workqueue(tide_wq);
 	destroy_workqueue(tide_release_wq);
-	tide_pages_exit();
+	tide_pages_drop();
 	tide_crc_exit();
 	rcu_barrier();
 }

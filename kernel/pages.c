@@ -13,14 +13,9 @@
 
 #include "pages.h"
 
-/*
- * Of each size, from two pages on.  Those of the largest hold what one queue
- * pair has on its way.
- */
+/* Of each size.  Those of the largest hold what a queue pair has on its way. */
 #define SLOTS		16
-#define LOWEST_ORDER	1
-#define HIGHEST_ORDER	PAGE_ALLOC_COSTLY_ORDER
-#define ORDERS		(HIGHEST_ORDER - LOWEST_ORDER + 1)
+#define LARGEST_ORDER	PAGE_ALLOC_COSTLY_ORDER
 
 /**
  * struct ring - pages of one size that a CPU has
@@ -35,7 +30,7 @@ struct ring {
 };
 
 struct rings {
-	struct ring of[ORDERS];
+	struct ring of[LARGEST_ORDER + 1];
 };
 
 static DEFINE_PER_CPU(struct rings, rings);
@@ -62,7 +57,7 @@ static struct page *renew(struct page **slot, u32 order)
 /* A page, with a reference for the caller. */
 static struct page *take(u32 order)
 {
-	struct ring *ring = &raw_cpu_ptr(&rings)->of[order - LOWEST_ORDER];
+	struct ring *ring = &raw_cpu_ptr(&rings)->of[order];
 	struct page **slot, *page;
 
 	spin_lock_bh(&ring->lock);
@@ -82,7 +77,7 @@ bool tide_pages_add(struct sk_buff *skb, u32 len)
 	struct page *page;
 
 	for (; len; len -= part) {
-		order = clamp_t(u32, get_order(len), LOWEST_ORDER, HIGHEST_ORDER);
+		order = min_t(u32, get_order(len), LARGEST_ORDER);
 		size = PAGE_SIZE << order;
 		part = min(len, size);
 		page = take(order);
@@ -99,7 +94,7 @@ void tide_pages_init(void)
 	int cpu, i;
 
 	for_each_possible_cpu(cpu)
-		for (i = 0; i < ORDERS; i++)
+		for (i = 0; i <= LARGEST_ORDER; i++)
 			spin_lock_init(&per_cpu_ptr(&rings, cpu)->of[i].lock);
 }
 
@@ -107,17 +102,20 @@ static void drop(struct ring *ring)
 {
 	int i;
 
-	for (i = 0; i < SLOTS; i++)
+	spin_lock_bh(&ring->lock);
+	for (i = 0; i < SLOTS; i++) {
 		if (ring->slots[i])
 			put_page(ring->slots[i]);
+		ring->slots[i] = NULL;
+	}
+	spin_unlock_bh(&ring->lock);
 }
 
-/* Nobody adds any more.  Who still has some keeps them. */
-void tide_pages_exit(void)
+void tide_pages_drop(void)
 {
 	int cpu, i;
 
 	for_each_possible_cpu(cpu)
-		for (i = 0; i < ORDERS; i++)
+		for (i = 0; i <= LARGEST_ORDER; i++)
 			drop(&per_cpu_ptr(&rings, cpu)->of[i]);
 }

@@ -23,6 +23,8 @@
 bool tide_pages_add(struct sk_buff *skb, u32 len);
 
 void tide_pages_init(void);
-void tide_pages_exit(void);
+
+/* Keep nothing.  Who has references keeps what these are to. */
+void tide_pages_drop(void);
 
 #endif /* TIDE_PAGES_H */

@@ -58,6 +58,7 @@ static void complete_oldest(struct tide_qp *qp)
 
 	if (tx->in_index == index)
 		tx->in_loaded = false;
+	tide_credits_begun(&tx->credits, tide_sent_at(qp, index));
 	tide_count(qp, TIDE_CNT_TX_MSGS, 1);
 	tide_req_complete(qp, &tide_sent_at(qp, index)->request, IB_WC_SUCCESS);
 }
@@ -175,6 +176,13 @@ static void responses_lost(struct tide_qp *qp)
 	go_back(qp);
 }
 
+/* The responder's time is over: it is asked again. */
+static void waited(struct tide_wire_tx *tx)
+{
+	tx->not_ready = false;
+	set_deadline(tx, 0);
+}
+
 static void not_ready(struct tide_qp *qp, u8 timer)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
@@ -253,13 +261,16 @@ static void take_credits(struct tide_qp *qp, const struct tide_packet *packet)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 
-	if ((packet->syndrome & TIDE_AETH_KIND) != TIDE_AETH_ACK ||
-	    !tide_credits_told(qp, packet->psn,
-			       packet->syndrome & TIDE_AETH_REST) ||
-	    !tx->not_ready)
+	u8 code = packet->syndrome & TIDE_AETH_REST;
+
+	if ((packet->syndrome & TIDE_AETH_KIND) != TIDE_AETH_ACK)
 		return;
-	tx->not_ready = false;
-	tide_wire_expect_ack(qp);
+	tide_credits_told(qp, packet->psn, code);
+	if (tx->not_ready && tide_credits_ready(qp, packet->psn, code)) {
+		waited(tx);
+		/* Nobody else will answer, so do not leave it to a worker. */
+		WRITE_ONCE(tx->much, false);
+	}
 }
 
 /* Where a response goes: the buffers of the oldest work request. */
@@ -422,8 +433,7 @@ static void timed_out(struct tide_qp *qp)
 	struct tide_wire_tx *tx = &qp->wire->tx;
 
 	if (tx->not_ready) {
-		tx->not_ready = false;
-		set_deadline(tx, 0);
+		waited(tx);
 		return;
 	}
 	/* They have come, and wait here; or the requests were not sent yet. */

@@ -14,6 +14,12 @@
 #include "requester.h"
 #include "wire_tx.h"
 
+/* Of two counts that go round. */
+static u32 max_of(u32 a, u32 b)
+{
+	return (s32)(a - b) > 0 ? a : b;
+}
+
 static bool takes_receive(u8 opcode)
 {
 	switch (opcode) {
@@ -54,7 +60,18 @@ bool tide_credits_lacks(const struct tide_credits *credits,
 	       (s32)(sent->takes - READ_ONCE(credits->limit)) > 0;
 }
 
-/* The message that has come as far as @psn has its receive. */
+/**
+ * tide_credits_begun - a message has its receive
+ * @credits: the requester's
+ * @sent: the message
+ */
+void tide_credits_begun(struct tide_credits *credits,
+			const struct tide_sent *sent)
+{
+	credits->begun = max_of(credits->begun, sent->takes);
+}
+
+/* What has come as far as @psn has its receives. */
 static void find_begun(struct tide_qp *qp, u32 psn)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
@@ -65,7 +82,7 @@ static void find_begun(struct tide_qp *qp, u32 psn)
 		sent = tide_sent_at(qp, index);
 		if (tide_psn_diff(sent->first, psn) > 0)
 			break;
-		tx->credits.begun = sent->takes;
+		tide_credits_begun(&tx->credits, sent);
 	}
 }
 
@@ -74,10 +91,8 @@ static void find_begun(struct tide_qp *qp, u32 psn)
  * @qp: the requester, locked; nothing that @psn acknowledges is completed yet
  * @psn: when it had executed that, or earlier what is acknowledged already
  * @code: the credits
- *
- * Return: whether there is a receive now that was lacking.
  */
-bool tide_credits_told(struct tide_qp *qp, u32 psn, u8 code)
+void tide_credits_told(struct tide_qp *qp, u32 psn, u8 code)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 	struct tide_credits *credits = &tx->credits;
@@ -87,13 +102,31 @@ bool tide_credits_told(struct tide_qp *qp, u32 psn, u8 code)
 	find_begun(qp, psn);
 	WRITE_ONCE(credits->told, code != TIDE_CREDITS_UNKNOWN);
 	if (!credits->told)
-		return false;
+		return;
 	limit = credits->begun + tide_credits_decode(code);
-	/* Receives are not taken back: what told of less was under way. */
-	if (known && (s32)(limit - credits->limit) <= 0)
-		return false;
+	/*
+	 * Receives are not taken back: what tells of less was under way.  And
+	 * what is under way already may have asked for no acknowledgement, so
+	 * its rest must not wait for one.
+	 */
+	limit = max_of(limit, known ? credits->limit : credits->sent);
 	WRITE_ONCE(credits->limit, limit);
-	return limit != credits->begun;
+}
+
+/**
+ * tide_credits_ready - whether the responder has a receive for what is oldest
+ * @qp: the requester, locked
+ * @psn: when it has executed that
+ * @code: the credits that it tells
+ */
+bool tide_credits_ready(struct tide_qp *qp, u32 psn, u8 code)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+	u32 index = qp->req.sq.index;
+
+	return code && code != TIDE_CREDITS_UNKNOWN &&
+	       tide_psn_add(psn, 1) == tx->una && tide_wire_has_oldest(qp) &&
+	       takes_receive(tide_sent_at(qp, index)->request.opcode);
 }
 
 /**
@@ -113,9 +146,8 @@ static void tell(struct tide_qp *qp, struct tide_outbox *out)
 {
 	struct tide_wire *wire = qp->wire;
 
-	/* What is answered tells that too. */
-	if (!wire->rx.awaits_receive || wire->rx.read.active ||
-	    tide_lane_is_busy(&wire->requests))
+	/* Who is at it looks once more when it is through. */
+	if (wire->rx.read.active || tide_lane_is_busy(&wire->requests))
 		return;
 	wire->rx.awaits_receive = false;
 	wire->rx.ack_due = true;
@@ -135,7 +167,7 @@ void tide_wire_await_receive(struct tide_qp *qp, struct tide_outbox *out)
 }
 
 /**
- * tide_wire_receives_posted - receives were posted while somebody waited
+ * tide_wire_receives_posted - receives may be there that somebody waits for
  * @qp: the queue pair
  *
  * Context: process; no locks.
@@ -148,7 +180,9 @@ void tide_wire_receives_posted(struct tide_qp *qp)
 		return;
 	out.num = 0;
 	spin_lock_bh(&qp->lock);
-	if (qp->ibqp && tide_qp_may_receive(qp))
+	/* They may have been taken; then for the next one is waited. */
+	if (qp->ibqp && tide_qp_may_receive(qp) &&
+	    qp->wire->rx.awaits_receive && tide_resp_await_receive(qp))
 		tell(qp, &out);
 	spin_unlock_bh(&qp->lock);
 	tide_outbox_send(&out);

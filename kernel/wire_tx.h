@@ -41,6 +41,9 @@ void tide_wire_complete_through(struct tide_qp *qp);
 u32 tide_credits_number(struct tide_credits *credits, u8 opcode);
 bool tide_credits_lacks(const struct tide_credits *credits,
 			const struct tide_sent *sent);
-bool tide_credits_told(struct tide_qp *qp, u32 psn, u8 code);
+void tide_credits_begun(struct tide_credits *credits,
+			const struct tide_sent *sent);
+void tide_credits_told(struct tide_qp *qp, u32 psn, u8 code);
+bool tide_credits_ready(struct tide_qp *qp, u32 psn, u8 code);
 
 #endif /* TIDE_WIRE_TX_H */

@@ -146,6 +146,47 @@ static void woken(void)
 	point("a sender that waits is woken");
 }
 
+/*
+ * So is one whose message is behind a long one that takes its receive in the
+ * end only.
+ */
+static void woken_behind(void)
+{
+	static uint8_t from[64 * KIB], to[64 * KIB];
+	struct ibv_mr *mr_from = reg(a.pd, from, sizeof(from), ALL_RIGHTS);
+	struct ibv_mr *mr_to = reg(b.pd, to, sizeof(to), ALL_RIGHTS);
+	struct ibv_sge sge = sge_of(mr_from, from, sizeof(from));
+	struct ibv_send_wr wr = rdma_wr(IBV_WR_RDMA_WRITE_WITH_IMM, &sge,
+					(uintptr_t)to, mr_to->rkey);
+	struct conn conn = usual_conn;
+	uint64_t start, took, best = UINT64_MAX;
+	int i;
+
+	random_fill(from, sizeof(from));
+	wr.wr_id = 0;
+	conn.min_rnr_timer = RNR_655_MS;
+	connected(&conn);
+	for (i = 0; i < 8; i++) {
+		receive(0);
+		post_send(a.qp, &wr);
+		post(IBV_WR_SEND, 1);
+		expect_wc(a.scq, 0, IBV_WC_SUCCESS);
+		expect_wc(b.rcq, 100, IBV_WC_SUCCESS);
+		expect_same(to, from, sizeof(from), "what was written");
+		sleep_ms(20);
+		start = now_us();
+		receive(1);
+		expect_arrived(1);
+		took = now_us() - start;
+		best = took < best ? took : best;
+	}
+	expect(best < 100000, "at best it took %llu us to wake a sender",
+	       (unsigned long long)best);
+	dereg(mr_from);
+	dereg(mr_to);
+	point("a sender that waits behind a long message is woken");
+}
+
 /* Race posts of receives against senders that are about to wait. */
 static void *post_receives(void *arg)
 {
@@ -340,6 +381,7 @@ static void test(void)
 	posted_in_time();
 	forever();
 	woken();
+	woken_behind();
 	no_lost_wakeup();
 	paced();
 	receiver_gone("reset", receiver_reset);
