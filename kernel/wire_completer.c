@@ -260,7 +260,6 @@ static void take_ack(struct tide_qp *qp, const struct tide_packet *packet)
 static void take_credits(struct tide_qp *qp, const struct tide_packet *packet)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
-
 	u8 code = packet->syndrome & TIDE_AETH_REST;
 
 	if ((packet->syndrome & TIDE_AETH_KIND) != TIDE_AETH_ACK)

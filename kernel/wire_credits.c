@@ -55,7 +55,8 @@ u32 tide_credits_number(struct tide_credits *credits, u8 opcode)
 bool tide_credits_lacks(const struct tide_credits *credits,
 			const struct tide_sent *sent)
 {
-	return READ_ONCE(credits->told) &&
+	/* Pairs with tide_credits_told(): the limit is of what was told. */
+	return smp_load_acquire(&credits->told) &&
 	       takes_receive(sent->request.opcode) &&
 	       (s32)(sent->takes - READ_ONCE(credits->limit)) > 0;
 }
@@ -96,21 +97,22 @@ void tide_credits_told(struct tide_qp *qp, u32 psn, u8 code)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
 	struct tide_credits *credits = &tx->credits;
-	bool known = credits->told;
 	u32 limit;
 
 	find_begun(qp, psn);
-	WRITE_ONCE(credits->told, code != TIDE_CREDITS_UNKNOWN);
-	if (!credits->told)
+	if (code == TIDE_CREDITS_UNKNOWN) {
+		WRITE_ONCE(credits->told, false);
 		return;
+	}
 	limit = credits->begun + tide_credits_decode(code);
 	/*
 	 * Receives are not taken back: what tells of less was under way.  And
 	 * what is under way already may have asked for no acknowledgement, so
 	 * its rest must not wait for one.
 	 */
-	limit = max_of(limit, known ? credits->limit : credits->sent);
+	limit = max_of(limit, credits->told ? credits->limit : credits->sent);
 	WRITE_ONCE(credits->limit, limit);
+	smp_store_release(&credits->told, true);
 }
 
 /**
@@ -161,6 +163,9 @@ static void tell(struct tide_qp *qp, struct tide_outbox *out)
  */
 void tide_wire_await_receive(struct tide_qp *qp, struct tide_outbox *out)
 {
+	/* Of receives that are shared nobody tells. */
+	if (tide_resp_receives(qp) == TIDE_RECEIVES_UNKNOWN)
+		return;
 	qp->wire->rx.awaits_receive = true;
 	if (tide_resp_await_receive(qp))
 		tell(qp, out);
