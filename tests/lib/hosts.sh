@@ -96,10 +96,12 @@ rxe_follows_namespaces() { [[ $(uname -r) =~ ^([7-9]|[1-9][0-9])\. ]]; }
 on() {
 	local host=$1
 	shift
-	if [ -n "${netns[$host]-}" ]; then
-		ip netns exec "$host" "$@"
-	else
+	if [ -z "${netns[$host]-}" ]; then
 		"$@"
+	elif [[ $1 =~ ^(ip|tc)$ ]]; then
+		"$1" -n "$host" "${@:2}"
+	else
+		ip netns exec "$host" "$@"
 	fi
 }
 
