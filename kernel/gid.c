@@ -9,6 +9,7 @@
 #include <linux/hashtable.h>
 #include <linux/jhash.h>
 #include <linux/slab.h>
+#include <rdma/ib_cache.h>
 
 #include "device.h"
 #include "gid.h"
@@ -19,6 +20,8 @@
  * @gid: the address
  * @dev: whose it is
  * @net_cookie: its network namespace
+ * @ifindex: of the netdev that has it, the device's own or one on top of it
+ * @vlan: the VLAN that the core takes it to be on
  * @rcu: frees it
  */
 struct entry {
@@ -26,6 +29,8 @@ struct entry {
 	union ib_gid gid;
 	struct tide_dev *dev;
 	u64 net_cookie;
+	int ifindex;
+	u16 vlan;
 	struct rcu_head rcu;
 };
 
@@ -91,6 +96,34 @@ bool tide_gid_is_here(const union ib_gid *gid, const struct tide_dev *dev)
 	       tide_gid_owner(gid, dev_net(dev->ndev)->net_cookie);
 }
 
+/**
+ * tide_gid_vlan - the VLAN that something has come by
+ * @gid: the address that it came to
+ * @dev: a device that has it
+ * @ifindex: the netdev that it came by; of netdevs that have the same address,
+ *	as link-local ones of VLANs may be, that one counts
+ *
+ * Context: any; under rcu_read_lock().
+ *
+ * Return: its ID, or TIDE_NO_VLAN.
+ */
+u16 tide_gid_vlan(const union ib_gid *gid, const struct tide_dev *dev,
+		  int ifindex)
+{
+	const struct entry *entry;
+	u16 vlan = TIDE_NO_VLAN;
+
+	hash_for_each_possible_rcu(entries, entry, node, gid_hash(gid)) {
+		if (entry->dev != dev ||
+		    memcmp(&entry->gid, gid, sizeof(*gid)))
+			continue;
+		vlan = entry->vlan;
+		if (entry->ifindex == ifindex)
+			break;
+	}
+	return vlan;
+}
+
 /* The netdev that has an address: a device's own, or one on top of it. */
 int tide_gid_ifindex(const struct ib_gid_attr *attr)
 {
@@ -105,16 +138,40 @@ int tide_gid_ifindex(const struct ib_gid_attr *attr)
 	return ifindex;
 }
 
+/*
+ * The core offers the addresses of all netdevs on top of the device's, those
+ * in other network namespaces too, as containers have them.  Packets to those
+ * do not come by this namespace: such an address is none of the device's.
+ */
+static bool is_in_namespace(const struct tide_dev *dev,
+			    const struct ib_gid_attr *attr)
+{
+	const struct net_device *ndev;
+	bool is_in;
+
+	rcu_read_lock();
+	ndev = rcu_dereference(attr->ndev);
+	is_in = !ndev || net_eq(dev_net(ndev), dev_net(dev->ndev));
+	rcu_read_unlock();
+	return is_in;
+}
+
 int tide_add_gid(const struct ib_gid_attr *attr, void **context)
 {
-	struct entry *entry = kmalloc(sizeof(*entry), GFP_KERNEL);
 	struct tide_dev *dev = to_tide_dev(attr->device);
+	struct entry *entry;
 
+	if (!is_in_namespace(dev, attr))
+		return -EOPNOTSUPP;
+	entry = kmalloc(sizeof(*entry), GFP_KERNEL);
 	if (!entry)
 		return -ENOMEM;
 	entry->gid = attr->gid;
 	entry->dev = dev;
 	entry->net_cookie = dev_net(dev->ndev)->net_cookie;
+	entry->ifindex = tide_gid_ifindex(attr);
+	if (rdma_read_gid_l2_fields(attr, &entry->vlan, NULL))
+		entry->vlan = TIDE_NO_VLAN;
 	*context = entry;
 	spin_lock(&entries_lock);
 	hash_add_rcu(entries, &entry->node, gid_hash(&entry->gid));

@@ -7,6 +7,7 @@
 #include <linux/slab.h>
 
 #include "datagram.h"
+#include "gid.h"
 #include "inbox.h"
 #include "module.h"
 #include "pager.h"
@@ -151,6 +152,9 @@ void tide_inbox_put(struct tide_inbox *inbox, const struct tide_datagram *dg)
 		return;
 	}
 	mine = *dg;
+	if (qp->kernel)
+		mine.op.vlan_id = tide_gid_vlan(&dg->av.dgid, qp->dev,
+						dg->av.ifindex);
 	verdict = begin(qp, &mine);
 	if (verdict == TIDE_DONE)
 		verdict = fill(qp, &mine, NULL);

@@ -10,6 +10,7 @@
 
 #include "cq.h"
 #include "datagram.h"
+#include "gid.h"
 #include "kverbs.h"
 #include "module.h"
 #include "qp.h"
@@ -223,6 +224,7 @@ static struct ib_qp *completed_qp(const struct tide_cqe *cqe)
 static struct ib_wc to_wc(const struct tide_cqe *cqe, struct ib_qp *ibqp)
 {
 	bool grh = cqe->flags & TIDE_CQE_GRH;
+	bool vlan = grh && cqe->vlan_id != TIDE_NO_VLAN;
 
 	return (struct ib_wc) {
 		.wr_id = cqe->wr_id,
@@ -232,7 +234,9 @@ static struct ib_wc to_wc(const struct tide_cqe *cqe, struct ib_qp *ibqp)
 		.byte_len = cqe->byte_len,
 		.qp = ibqp,
 		.src_qp = cqe->src_qp,
-		.wc_flags = grh ? IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE : 0,
+		.wc_flags = (grh ? IB_WC_GRH | IB_WC_WITH_NETWORK_HDR_TYPE :
+				   0) | (vlan ? IB_WC_WITH_VLAN : 0),
+		.vlan_id = cqe->vlan_id,
 		.pkey_index = cqe->pkey_index,
 		.port_num = 1,
 		.network_hdr_type = cqe->sl == TIDE_SL_HEADER_IPV4 ?

@@ -7,6 +7,7 @@
  * as those on other hosts are.
  */
 #include <linux/hashtable.h>
+#include <linux/if_vlan.h>
 #include <linux/igmp.h>
 #include <linux/inetdevice.h>
 #include <linux/jhash.h>
@@ -227,9 +228,23 @@ u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
 	return group ? visit_members(group, visit, arg) : 0;
 }
 
+/*
+ * Whether what comes by a netdev has come by the device's: its own, or one on
+ * top of it that takes packets away from it.  Others, as macvlans, get a copy.
+ */
+static bool is_on_way(const struct tide_dev *dev, struct net_device *ndev)
+{
+	if (dev->ndev == ndev)
+		return true;
+	return (is_vlan_dev(ndev) || netif_is_bridge_master(ndev) ||
+		netif_is_lag_master(ndev) || netif_is_l3_master(ndev)) &&
+	       netdev_has_upper_dev_all_rcu(dev->ndev, ndev);
+}
+
 /**
  * tide_mcast_walk_netdev - find the members of a group by where something came
- * @ndev: the netdev that it came by, or NULL
+ * @net: the network namespace
+ * @ifindex: the netdev that it came by
  * @source: who has sent it; the sender's own device knows of it already
  * @mgid: the group's address
  * @visit: as for tide_mcast_walk()
@@ -237,16 +252,20 @@ u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
  *
  * Context: as for tide_mcast_walk().
  */
-void tide_mcast_walk_netdev(const struct net_device *ndev,
+void tide_mcast_walk_netdev(struct net *net, int ifindex,
 			    const union ib_gid *source,
 			    const union ib_gid *mgid,
 			    void (*visit)(struct tide_qp *qp, const void *arg),
 			    const void *arg)
 {
+	struct net_device *ndev = dev_get_by_index_rcu(net, ifindex);
 	const struct group *group;
 
+	if (!ndev)
+		return;
 	hash_for_each_possible_rcu(groups, group, node, mgid_hash(mgid))
-		if (group->dev->ndev == ndev &&
+		if (net_eq(dev_net(group->dev->ndev), net) &&
+		    is_on_way(group->dev, ndev) &&
 		    !memcmp(&group->mgid, mgid, sizeof(*mgid)) &&
 		    !tide_gid_is_of(source, group->dev))
 			visit_members(group, visit, arg);

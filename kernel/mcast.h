@@ -17,7 +17,7 @@ u32 tide_mcast_walk(const struct tide_dev *dev, const union ib_gid *mgid,
 		    void (*visit)(struct tide_qp *qp, const void *arg),
 		    const void *arg);
 
-void tide_mcast_walk_netdev(const struct net_device *ndev,
+void tide_mcast_walk_netdev(struct net *net, int ifindex,
 			    const union ib_gid *source,
 			    const union ib_gid *mgid,
 			    void (*visit)(struct tide_qp *qp, const void *arg),

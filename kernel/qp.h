@@ -90,6 +90,7 @@ struct tide_recv {
  * @epoch: when it did
  * @has_grh: the payload begins with a header
  * @sl: service level to tell the receiver
+ * @vlan_id: and, if that is the kernel, by which VLAN it came
  */
 struct tide_op {
 	u8 opcode;
@@ -114,6 +115,7 @@ struct tide_op {
 	u64 epoch;
 	bool has_grh;
 	u8 sl;
+	u16 vlan_id;
 };
 
 /**

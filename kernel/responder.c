@@ -131,6 +131,7 @@ static void resp_complete(struct tide_qp *qp, const struct tide_op *op,
 	if (op->has_grh) {
 		cqe.flags |= TIDE_CQE_GRH;
 		cqe.sl = op->sl;
+		cqe.vlan_id = op->vlan_id;
 	}
 	qp->resp.receiving = false;
 	complete_recv(qp, &cqe, op->solicited);

@@ -2,7 +2,6 @@
 /*
  * wire_datagram.c - datagrams to and from other hosts, multicast included.
  */
-#include <linux/if_vlan.h>
 #include <linux/slab.h>
 #include <rdma/ib_addr.h>
 
@@ -121,6 +120,7 @@ static void fill(struct tide_datagram *dg, const struct tide_arrival *arrival,
 		.qkey = packet->qkey,
 	};
 	dg->av.dgid = arrival->dest;
+	dg->av.ifindex = arrival->skb->skb_iif;
 	if (arrival->ipv6)
 		memcpy(&dg->grh, ip, sizeof(struct ipv6hdr));
 	else
@@ -142,15 +142,6 @@ static struct tide_qp *find_receiver(const struct tide_arrival *arrival)
 	return qp;
 }
 
-/* The netdev that a device would be on. */
-static const struct net_device *netdev_of(const struct tide_arrival *arrival)
-{
-	struct net_device *ndev = dev_get_by_index_rcu(arrival->net,
-						       arrival->skb->skb_iif);
-
-	return ndev && is_vlan_dev(ndev) ? vlan_dev_real_dev(ndev) : ndev;
-}
-
 static void deliver_to_member(struct tide_qp *qp, const void *dg)
 {
 	tide_datagram_deliver(qp, dg);
@@ -163,7 +154,8 @@ static void deliver(const struct tide_arrival *arrival,
 
 	if (rdma_is_multicast_addr((struct in6_addr *)&arrival->dest)) {
 		if (arrival->packet.dest_qpn == TIDE_MULTICAST_QPN)
-			tide_mcast_walk_netdev(netdev_of(arrival),
+			tide_mcast_walk_netdev(arrival->net,
+					       arrival->skb->skb_iif,
 					       &arrival->source,
 					       &arrival->dest,
 					       deliver_to_member, dg);

@@ -377,7 +377,7 @@ struct tide_cqe {
 	__u16 slid;
 	__u8 sl;			/* of a datagram: of which header */
 	__u8 dlid_path_bits;
-	__u16 reserved0;
+	__u16 vlan_id;			/* for the kernel's own queue pairs; else 0 */
 	union {
 		__u32 consumer;		/* of the work queue, after the entry */
 		__u32 slot;		/* of a shared receive queue */
