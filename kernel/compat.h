@@ -10,6 +10,7 @@
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
+#include <linux/netdevice.h>
 #include <linux/shrinker.h>
 #include <linux/version.h>
 #include <net/flow.h>
@@ -66,10 +67,15 @@ static inline struct ib_umem *tide_umem_get(struct ib_device *device,
 #define TIDE_NEEDS_UVERBS	struct tide_needs_uverbs
 #endif
 
-/* 6.13 moved the dispatch of port events from the drivers to the core. */
-static inline bool tide_core_dispatches_port_events(void)
+/*
+ * 6.13 moved the dispatch of port events from the drivers to the core, but for
+ * those of bonds.
+ */
+static inline bool
+tide_core_dispatches_port_events(const struct net_device *ndev)
 {
-	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0);
+	return LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0) &&
+	       !netif_is_lag_master(ndev) && !netif_is_lag_port(ndev);
 }
 
 /* 6.11 hands create_cq the whole bundle, not just the driver's part. */

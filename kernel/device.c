@@ -436,8 +436,11 @@ static struct tide_dev *tide_device_create(struct net_device *ndev)
 	return dev;
 }
 
-/* It may have been renamed before events could find the device. */
-static void catch_up_with_name(struct net_device *ndev)
+/*
+ * It may have been renamed before events could find the device; or moved to
+ * another network namespace, of which there is one event only.
+ */
+static void catch_up(struct net_device *ndev)
 {
 	struct tide_dev *dev = tide_device_find(ndev);
 
@@ -445,6 +448,8 @@ static void catch_up_with_name(struct net_device *ndev)
 		return;
 	rtnl_lock();
 	tide_parent_renamed(dev);
+	if (READ_ONCE(dev->leaving))
+		ib_unregister_device_queued(&dev->ibdev);
 	rtnl_unlock();
 	ib_device_put(&dev->ibdev);
 }
@@ -499,7 +504,7 @@ int tide_device_add(const char *name, struct net_device *ndev)
 	if (ret)
 		ib_dealloc_device(&dev->ibdev);
 	else
-		catch_up_with_name(ndev);
+		catch_up(ndev);
 	return ret;
 }
 
@@ -583,7 +588,7 @@ void tide_port_event(struct tide_dev *dev, unsigned long event)
 	case NETDEV_UP:
 	case NETDEV_DOWN:
 	case NETDEV_CHANGE:
-		if (!tide_core_dispatches_port_events())
+		if (!tide_core_dispatches_port_events(dev->ndev))
 			dispatch(dev, port_state(dev->ndev) == IB_PORT_ACTIVE ?
 				      IB_EVENT_PORT_ACTIVE :
 				      IB_EVENT_PORT_ERR);

@@ -3,6 +3,7 @@
  * main.c - the module: what there is once, and how devices come and go.
  */
 #include <linux/if_arp.h>
+#include <linux/if_vlan.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <rdma/ib_verbs.h>
@@ -25,9 +26,14 @@ struct workqueue_struct *tide_wq;
 struct workqueue_struct *tide_send_wq;
 struct workqueue_struct *tide_release_wq;
 
+/*
+ * A VLAN's addresses are the core's to give, and it gives them to the device
+ * on the netdev below.
+ */
 static bool netdev_is_suitable(const struct net_device *ndev)
 {
-	return ndev->type == ARPHRD_ETHER || ndev->type == ARPHRD_LOOPBACK;
+	return (ndev->type == ARPHRD_ETHER && !is_vlan_dev(ndev)) ||
+	       ndev->type == ARPHRD_LOOPBACK;
 }
 
 static int tide_newlink(const char *name, struct net_device *ndev)
