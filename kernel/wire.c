@@ -287,16 +287,19 @@ static void wait_in_lane(struct tide_qp *qp, struct tide_lane *lane,
 
 /*
  * Requests that come while memory is brought in are sent again, as their
- * requester was told.
+ * requester is told.  It is told once more of those that were executed before:
+ * it may not know of that, nor have heard that it is to wait.
  */
 static void while_paging(struct tide_qp *qp, const struct tide_arrival *arrival,
 			 struct tide_outbox *out)
 {
 	const struct tide_wire_rx *rx = &qp->wire->rx;
-	u32 psn = rx->read.active ? rx->read.psn : rx->epsn;
+	bool answering = rx->read.active && !rx->read.again;
+	u32 next = answering ? rx->read.psn : rx->epsn;
+	u32 psn = arrival->packet.psn;
 
-	if (arrival->packet.psn == psn)
-		tide_wire_not_ready(qp, out);
+	if (tide_psn_diff(psn, next) <= 0)
+		tide_wire_not_ready(qp, out, psn);
 }
 
 static void take_request(struct tide_qp *qp, const struct tide_arrival *arrival,

@@ -313,7 +313,7 @@ enum tide_verdict tide_wire_serve(struct tide_qp *qp,
 bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
 		     struct tide_packet *packet);
 void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out);
-void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out);
+void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn);
 
 /* wire_credits.c */
 u8 tide_wire_credits(const struct tide_qp *qp);

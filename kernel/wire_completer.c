@@ -195,6 +195,8 @@ static void not_ready(struct tide_qp *qp, u8 timer)
 		return;
 	}
 	tide_count(qp, TIDE_CNT_RNR_WAITS, 1);
+	/* It is there. */
+	tx->retries = 0;
 	tx->not_ready = true;
 	tx->seek = true;
 	set_deadline(tx, in_future(tide_rnr_timer_ns(timer)));

@@ -83,20 +83,17 @@ static void send_nak(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome)
  * tide_wire_not_ready - have the requester wait while memory is brought in
  * @qp: the queue pair, locked; the next request waits in its lane
  * @out: takes the packet
- *
- * Of a read it is to ask for the rest once more, from the first response on
- * that is not sent.
+ * @psn: from where on it is to send again; all before that is executed
  */
-void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out)
+void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
 {
 	u8 syndrome = TIDE_AETH_RNR | max_t(u8, qp->attr.min_rnr_timer,
 					    PAGING_RNR_TIMER);
-	const struct tide_read_job *read = &qp->wire->rx.read;
 
-	if (read->active)
-		send_ack(qp, out, syndrome, read->psn);
-	else
+	if (psn == qp->wire->rx.epsn)
 		send_nak(qp, out, syndrome);
+	else if (tide_qp_is_reliable(qp))
+		send_ack(qp, out, syndrome, psn);
 }
 
 /* A request was not executed. */
