@@ -135,7 +135,9 @@ static void acknowledged(struct tide_qp *qp, u32 psn)
 	hear(tx, psn);
 	for (index = qp->req.sq.index; index != tx->top; index++) {
 		sent = tide_sent_at(qp, index);
-		if (tide_psn_diff(sent->first, psn) >= 0)
+		/* The oldest may begin farther back than can be told. */
+		if (index != qp->req.sq.index &&
+		    tide_psn_diff(sent->first, psn) >= 0)
 			break;
 		if (!tide_opcode_is_answered(sent->request.opcode))
 			continue;
