@@ -796,7 +796,8 @@ int tide_query_qp(struct ib_qp *ibqp, struct ib_qp_attr *attr, int mask,
 	attr->qp_state = qp->state;
 	attr->cur_qp_state = qp->state;
 	attr->sq_draining = qp->state == IB_QPS_SQD &&
-			    READ_ONCE(qp->req.busy);
+			    (READ_ONCE(qp->req.busy) ||
+			     tide_wire_is_waiting(qp));
 	attr->path_mig_state = IB_MIG_MIGRATED;
 	spin_unlock_bh(&qp->lock);
 

@@ -302,6 +302,7 @@ void tide_wire_tx_start(struct tide_qp *qp);
 void tide_wire_tx_forget(struct tide_qp *qp);
 
 /* wire_completer.c */
+bool tide_wire_is_waiting(const struct tide_qp *qp);
 enum tide_verdict tide_wire_respond(struct tide_qp *qp,
 				    const struct tide_arrival *arrival);
 void tide_wire_timeout(struct timer_list *timer);

@@ -431,6 +431,12 @@ enum tide_verdict tide_wire_respond(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/* Whether something was sent that is not answered yet.  The qp is locked. */
+bool tide_wire_is_waiting(const struct tide_qp *qp)
+{
+	return tide_qp_is_far(qp) && tide_wire_has_oldest(qp);
+}
+
 static void timed_out(struct tide_qp *qp)
 {
 	struct tide_wire_tx *tx = &qp->wire->tx;
