@@ -143,18 +143,17 @@ static void append(struct tide_inbox *inbox, const struct tide_datagram *dg,
 void tide_inbox_put(struct tide_inbox *inbox, const struct tide_datagram *dg)
 {
 	struct tide_qp *qp = inbox->qp;
-	struct tide_datagram mine;
+	struct tide_datagram mine = *dg;
 	enum tide_verdict verdict;
 
-	/* What was missing for one that was forgotten may be noted still. */
-	if (inbox->length || inbox->fault.region) {
-		append(inbox, dg, false);
-		return;
-	}
-	mine = *dg;
 	if (qp->kernel)
 		mine.op.vlan_id = tide_gid_vlan(&dg->av.dgid, qp->dev,
 						dg->av.ifindex);
+	/* What was missing for one that was forgotten may be noted still. */
+	if (inbox->length || inbox->fault.region) {
+		append(inbox, &mine, false);
+		return;
+	}
 	verdict = begin(qp, &mine);
 	if (verdict == TIDE_DONE)
 		verdict = fill(qp, &mine, NULL);
