@@ -309,19 +309,16 @@ static void kick_responses(struct tide_qp *qp)
  */
 static void tell_of_paging(struct tide_lane *lane)
 {
-	const struct tide_wire_rx *rx = &lane->qp->wire->rx;
 	struct tide_outbox out;
 
 	out.num = 0;
 	spin_lock_bh(&lane->qp->lock);
 	lane->paging = lane->length;
-	if (lane->paging && lane_is_of_requests(lane)) {
-		/* Of a read, for the rest: what is not answered yet. */
-		tide_wire_not_ready(lane->qp, &out,
-				    rx->read.active ? rx->read.psn : rx->epsn);
+	if (lane->paging && lane_is_of_requests(lane) &&
+	    tide_qp_is_reliable(lane->qp)) {
+		tide_wire_not_ready(lane->qp, &out);
 		/* These are sent again, as their requester is told. */
-		if (tide_qp_is_reliable(lane->qp))
-			drop_behind(lane, lane->queue.next);
+		drop_behind(lane, lane->queue.next);
 	}
 	spin_unlock_bh(&lane->qp->lock);
 	tide_outbox_send(&out);

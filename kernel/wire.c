@@ -285,23 +285,6 @@ static void wait_in_lane(struct tide_qp *qp, struct tide_lane *lane,
 		tide_count(qp, TIDE_CNT_RX_DROPS, 1);
 }
 
-/*
- * Requests that come while memory is brought in are sent again, as their
- * requester is told.  It is told once more of those that were executed before:
- * it may not know of that, nor have heard that it is to wait.
- */
-static void while_paging(struct tide_qp *qp, const struct tide_arrival *arrival,
-			 struct tide_outbox *out)
-{
-	const struct tide_wire_rx *rx = &qp->wire->rx;
-	bool answering = rx->read.active && !rx->read.again;
-	u32 next = answering ? rx->read.psn : rx->epsn;
-	u32 psn = arrival->packet.psn;
-
-	if (tide_psn_diff(psn, next) <= 0)
-		tide_wire_not_ready(qp, out, psn);
-}
-
 static void take_request(struct tide_qp *qp, const struct tide_arrival *arrival,
 			 struct tide_outbox *out)
 {
@@ -309,7 +292,7 @@ static void take_request(struct tide_qp *qp, const struct tide_arrival *arrival,
 	enum tide_verdict verdict;
 
 	if (lane->paging && tide_qp_is_reliable(qp)) {
-		while_paging(qp, arrival, out);
+		tide_wire_while_paging(qp, arrival, out);
 	} else if (tide_lane_is_busy(lane)) {
 		wait_in_lane(qp, lane, arrival);
 	} else {

@@ -200,8 +200,24 @@ static void not_ready(struct tide_qp *qp, u8 timer)
 	/* It is there. */
 	tx->retries = 0;
 	tx->not_ready = true;
+	tx->goes_back = true;
 	tx->seek = true;
 	set_deadline(tx, in_future(tide_rnr_timer_ns(timer)));
+}
+
+/*
+ * Who is not ready drops what is under way, and may miss it once it is ready.
+ * What it has told to be sent again anyhow is not lost.
+ */
+static void sequence_nak(struct tide_qp *qp)
+{
+	struct tide_wire_tx *tx = &qp->wire->tx;
+
+	if (tx->goes_back)
+		tx->seek = true;
+	else
+		go_back(qp);
+	tx->goes_back = false;
 }
 
 static void nak(struct tide_qp *qp, u8 code)
@@ -209,7 +225,7 @@ static void nak(struct tide_qp *qp, u8 code)
 	switch (code) {
 	case TIDE_NAK_CODE_SEQUENCE:
 		tide_count(qp, TIDE_CNT_SEQUENCE_NAKS, 1);
-		go_back(qp);
+		sequence_nak(qp);
 		break;
 	case TIDE_NAK_CODE_INVALID:
 		fail_oldest(qp, TIDE_NAK_INVALID);
@@ -399,6 +415,23 @@ static enum tide_verdict take_response(struct tide_qp *qp,
 	return TIDE_DONE;
 }
 
+/*
+ * The responder waits for memory in the middle of a read.  It says so of the
+ * packet before the one that has asked for what is missing.
+ */
+static bool tells_of_paging(struct tide_qp *qp, const struct tide_packet *packet)
+{
+	const struct tide_sent *sent;
+
+	if (tide_packet_op(packet) != TIDE_ACK ||
+	    (packet->syndrome & TIDE_AETH_KIND) != TIDE_AETH_RNR ||
+	    !tide_wire_has_oldest(qp))
+		return false;
+	sent = oldest(qp);
+	return sent->request.opcode == IB_WR_RDMA_READ &&
+	       tide_psn_diff(packet->psn, sent->first) >= -1;
+}
+
 /**
  * tide_wire_respond - take a response or an acknowledgement, or go on with one
  * @qp: the requester, locked, in a state in which it may finish sends
@@ -417,6 +450,8 @@ enum tide_verdict tide_wire_respond(struct tide_qp *qp,
 	struct tide_wire_tx *tx = &qp->wire->tx;
 	s32 ahead = tide_psn_diff(packet->psn, tx->una);
 
+	if (ahead < 0 && tells_of_paging(qp, packet))
+		not_ready(qp, packet->syndrome & TIDE_AETH_REST);
 	/* Of long ago, or of what was never sent. */
 	if (ahead < -1 || tide_psn_diff(packet->psn, tx->end) >= 0)
 		return TIDE_DONE;

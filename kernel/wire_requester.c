@@ -183,6 +183,7 @@ void tide_wire_tx_forget(struct tide_qp *qp)
 	tx->ends_num = 0;
 	tx->deadline = 0;
 	tx->not_ready = false;
+	tx->goes_back = false;
 	tx->probing = false;
 	tx->retries = 0;
 	tx->rnr_retries = 0;

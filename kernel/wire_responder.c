@@ -79,23 +79,6 @@ static void send_nak(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome)
 	send_ack(qp, out, syndrome, rx->epsn);
 }
 
-/**
- * tide_wire_not_ready - have the requester wait while memory is brought in
- * @qp: the queue pair, locked; the next request waits in its lane
- * @out: takes the packet
- * @psn: from where on it is to send again; all before that is executed
- */
-void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
-{
-	u8 syndrome = TIDE_AETH_RNR | max_t(u8, qp->attr.min_rnr_timer,
-					    PAGING_RNR_TIMER);
-
-	if (psn == qp->wire->rx.epsn)
-		send_nak(qp, out, syndrome);
-	else if (tide_qp_is_reliable(qp))
-		send_ack(qp, out, syndrome, psn);
-}
-
 /* A request was not executed. */
 static void refuse(struct tide_qp *qp, struct tide_outbox *out,
 		   enum tide_verdict verdict)
@@ -745,6 +728,22 @@ static bool is_rest_of(const struct tide_kept *kept, const struct tide_qp *qp,
 }
 
 /*
+ * An operation that was executed before is answered with what came of it.
+ * False for what is only acknowledged.
+ */
+static bool answer_again(struct tide_qp *qp, const struct tide_packet *packet,
+			 const struct tide_kept *kept, struct tide_outbox *out)
+{
+	if (!is_single(packet))
+		return false;
+	if (!is_fetching(packet))
+		answer_done(qp, packet->psn, out);
+	else if (kept && !kept->read)
+		answer_atomic(qp, packet->psn, kept->original, out);
+	return true;
+}
+
+/*
  * A request that was executed before: its response was lost, or is late
  * (IBTA 9.7.5.1.2 and 9.7.4.5).
  */
@@ -756,25 +755,107 @@ static enum tide_verdict serve_again(struct tide_qp *qp,
 	struct tide_wire_rx *rx = &qp->wire->rx;
 	const struct tide_kept *kept = find_kept(rx, packet->psn);
 
-	switch (tide_packet_op(packet)) {
-	case TIDE_READ_REQUEST:
+	if (tide_packet_op(packet) == TIDE_READ_REQUEST) {
 		if (kept && is_rest_of(kept, qp, packet))
 			return serve_read(qp, packet, out, true);
-		break;
-	case TIDE_COMPARE_SWAP_REQUEST:
-	case TIDE_FETCH_ADD_REQUEST:
-		if (kept && !kept->read)
-			answer_atomic(qp, packet->psn, kept->original, out);
-		break;
-	case TIDE_ATOMIC_WRITE_REQUEST:
-	case TIDE_FLUSH_REQUEST:
-		answer_done(qp, packet->psn, out);
-		break;
-	default:
+	} else if (!answer_again(qp, packet, kept, out)) {
 		rx->ack_due = true;
-		break;
 	}
 	return TIDE_DONE;
+}
+
+/*
+ * Have the requester send again from @psn on, later.
+ *
+ * In the middle of a read nobody expects to be told so: rxe ends the queue
+ * pair.  There it is said of the packet before the request, which is through
+ * for certain.  That means nothing to who does not know it, whose time will be
+ * up, and who will ask for the rest.
+ */
+static void send_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
+{
+	u8 syndrome = TIDE_AETH_RNR | max_t(u8, qp->attr.min_rnr_timer,
+					    PAGING_RNR_TIMER);
+	const struct tide_kept *kept = find_kept(&qp->wire->rx, psn);
+
+	if (psn == qp->wire->rx.epsn) {
+		send_nak(qp, out, syndrome);
+		return;
+	}
+	if (kept && kept->first != psn)
+		psn = tide_psn_add(kept->first, -1);
+	send_ack(qp, out, syndrome, psn);
+}
+
+/* All before @psn is executed, and answered. */
+static void send_ack_before(struct tide_qp *qp, struct tide_outbox *out,
+			    u32 psn)
+{
+	send_ack(qp, out, TIDE_AETH_ACK | tide_wire_credits(qp),
+		 tide_psn_add(psn, -1));
+}
+
+/**
+ * tide_wire_not_ready - have the requester wait while memory is brought in
+ * @qp: the queue pair, locked and reliable; the next request waits in its lane
+ * @out: takes packets
+ */
+void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out)
+{
+	const struct tide_wire_rx *rx = &qp->wire->rx;
+
+	/* Not everybody takes what follows for an acknowledgement, too. */
+	if (rx->active)
+		send_ack_before(qp, out, rx->epsn);
+	send_not_ready(qp, out, rx->read.active ? rx->read.psn : rx->epsn);
+}
+
+/* What was executed before and needs no memory, while other things do. */
+static void serve_again_while_paging(struct tide_qp *qp,
+				     const struct tide_packet *packet,
+				     const struct tide_kept *kept,
+				     struct tide_outbox *out)
+{
+	const struct tide_read_job *read = &qp->wire->rx.read;
+	u32 next = qp->wire->rx.epsn;
+
+	if (answer_again(qp, packet, kept, out) || !packet->ack_request)
+		return;
+	/* A read that is being answered is acknowledged by its responses. */
+	if (read->active && !read->again)
+		next = find_kept(&qp->wire->rx, read->psn)->first;
+	send_ack_before(qp, out, next);
+}
+
+/**
+ * tide_wire_while_paging - a request has come while memory is brought in
+ * @qp: the queue pair, locked and reliable
+ * @arrival: the request
+ * @out: takes packets
+ *
+ * It is not taken, but sent again, as its requester is told.  Who has not heard
+ * that, nor what became of the requests before, asks for them again, and must
+ * not be left without an answer: it would give up.  Who is told of each of them
+ * to wait would do so, too, once it has counted enough of that.
+ */
+void tide_wire_while_paging(struct tide_qp *qp,
+			    const struct tide_arrival *arrival,
+			    struct tide_outbox *out)
+{
+	const struct tide_packet *packet = &arrival->packet;
+	const struct tide_wire_rx *rx = &qp->wire->rx;
+	const struct tide_kept *kept = find_kept(rx, packet->psn);
+	s32 ahead = tide_psn_diff(packet->psn, rx->epsn);
+	bool answering = rx->read.active && !rx->read.again;
+
+	if (ahead > 0 || (!ahead && answering))
+		return;
+	if (!ahead)
+		send_not_ready(qp, out, packet->psn);
+	else if (tide_packet_op(packet) != TIDE_READ_REQUEST)
+		serve_again_while_paging(qp, packet, kept, out);
+	else if (kept)
+		send_not_ready(qp, out, packet->psn);
 }
 
 static enum tide_verdict serve_reliable(struct tide_qp *qp,

@@ -20,6 +20,12 @@
  *	-T TIMEOUT	as in ibv_modify_qp(): 4.096 us * 2^TIMEOUT, 16 unless
  *			given
  *	-R RETRIES	likewise, 7 unless given
+ *	-r RETRIES	likewise, after RNR NAKs
+ *	-w MS		what the client changes and reads is on demand, and each
+ *			page of it comes so late
+ *	-a		what changes memory keeps apart from what is being read,
+ *			rather than wait for it by a fence: rxe waits for ever
+ *			if it has to send such a request again
  *
  * Exits with 0 if all was well, 1 if not, and 3 if a request failed, whose
  * status is told.  Before the first request it tells its queue pair's number,
@@ -28,7 +34,7 @@
 #include <stddef.h>
 #include <sys/un.h>
 
-#include "../verbs/common.h"
+#include "../verbs/uffd.h"
 
 #define TARGET		(256 * KIB)	/* what the peer writes to and reads */
 #define DEPTH		16		/* requests at a time */
@@ -69,6 +75,9 @@ static uint64_t number = 300;
 static const char *until;		/* a file's path, or none */
 static uint8_t ack_timeout = 16;
 static uint8_t retries = 7;
+static uint8_t rnr_retries = 7;
+static unsigned int lateness;		/* in ms, or 0 */
+static bool apart;
 static bool serves;
 
 static struct tap results;
@@ -133,16 +142,49 @@ static void connect_control(const char *path)
 
 /* What is set up */
 
+static void *bring_pages(void *arg)
+{
+	const long poll_ms = 1000;
+
+	(void)arg;
+	for (;;) {
+		struct uffdio_zeropage page = { .range.len = PAGE };
+		long at = uffd_wait(&poll_ms);
+
+		if (at == -1)
+			continue;
+		sleep_ms(lateness);
+		page.range.start = at;
+		/* It may have been asked for twice. */
+		if (ioctl(uffd, UFFDIO_ZEROPAGE, &page) && errno != EEXIST)
+			bail("UFFDIO_ZEROPAGE: %s", strerror(errno));
+	}
+	return NULL;
+}
+
+static void make_late(void)
+{
+	const long range[] = { (long)target, TARGET,
+			       UFFDIO_REGISTER_MODE_MISSING };
+	pthread_t thread;
+
+	must(!uffd_open(range));
+	must(!pthread_create(&thread, NULL, bring_pages, NULL));
+}
+
 static void make_memory(void)
 {
 	size_t all = SLOT * (DEPTH + DATAGRAMS);
+	bool late = lateness && serves;
 
 	target = map_memory(TARGET);
+	if (late)
+		make_late();
 	model = map_memory(TARGET);
 	slots = map_memory(all);
 	requests = map_memory(DEPTH * sizeof(*requests));
 	target_mr = reg(side.pd, target, TARGET,
-			ALL_RIGHTS | kind_access(memory_kind));
+			ALL_RIGHTS | kind_access(late ? ODP : memory_kind));
 	slots_mr = reg(side.pd, slots, all,
 		       IBV_ACCESS_LOCAL_WRITE | kind_access(memory_kind));
 }
@@ -214,7 +256,7 @@ static void connect_qp(void)
 		.qp_state = IBV_QPS_RTS,
 		.timeout = ack_timeout,
 		.retry_cnt = retries,
-		.rnr_retry = 7,
+		.rnr_retry = rnr_retries,
 		.sq_psn = mine.psn,
 		.max_rd_atomic = 4,
 	};
@@ -423,6 +465,17 @@ static void one_sided(struct request *request, struct ibv_send_wr *wr)
 		memcpy(model + request->at, request->local, request->len);
 }
 
+static void choose_place(struct request *request)
+{
+	int tries = apart ? 1000 : 1;
+
+	do {
+		request->at = random_below(TARGET - LONGEST);
+		if (is_atomic(request->opcode))
+			request->at &= ~7ULL;
+	} while (--tries && disturbs_read(request));
+}
+
 static void choose(struct request *request)
 {
 	static const enum ibv_wr_opcode others[] = {
@@ -443,12 +496,11 @@ static void choose(struct request *request)
 		if (request->opcode == IBV_WR_RDMA_WRITE)
 			random_fill(request->local, request->len);
 	}
-	request->at = random_below(TARGET - LONGEST);
 	if (is_atomic(request->opcode)) {
 		request->local = slot(posted % DEPTH) + AROUND;
 		request->len = sizeof(request->original);
-		request->at &= ~7ULL;
 	}
+	choose_place(request);
 }
 
 static void post(void)
@@ -803,7 +855,7 @@ static void options(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "c:om:s:n:u:T:R:")) != -1) {
+	while ((option = getopt(argc, argv, "c:om:s:n:u:T:R:r:w:a")) != -1) {
 		switch (option) {
 		case 'c':
 			transport = !strcmp(optarg, "ud") ? IBV_QPT_UD :
@@ -830,6 +882,15 @@ static void options(int argc, char **argv)
 			break;
 		case 'R':
 			retries = atoi(optarg);
+			break;
+		case 'r':
+			rnr_retries = atoi(optarg);
+			break;
+		case 'w':
+			lateness = atoi(optarg);
+			break;
+		case 'a':
+			apart = true;
 			break;
 		default:
 			usage();
