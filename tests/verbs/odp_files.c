@@ -247,8 +247,8 @@ static void cut_round(struct traffic *t, uint8_t *old)
 	if (random_below(2))
 		cut &= ~(PAGE - 1);
 	tell(&owner, own_cut, cut);
-	expect_eq(batches_until_error(t, old), IBV_WC_REM_ACCESS_ERR,
-		  "the first error");
+	expect_eq(batches_until_error(t, old, cut),
+		  IBV_WC_REM_ACCESS_ERR, "the first error");
 	expect_eq(owner_answer(&owner), 0, "ftruncate");
 	expect_eq(ask(&owner, own_event, SOON_MS), IBV_EVENT_QP_ACCESS_ERR,
 		  "event at the owner");
@@ -356,7 +356,7 @@ static void killed(owner_function map)
 	t = traffic_open(ask(&owner, map, SIZE), SIZE, 0);
 	traffic_run(&t, 100);
 	kill(owner.child.pid, SIGKILL);
-	expect(batches_until_error(&t, old), "an access to nobody succeeds");
+	expect(batches_until_error(&t, old, 0), "an access to nobody succeeds");
 	kill_child(&owner.child);
 	me_close();
 	forget_all();

@@ -214,19 +214,19 @@ static void read_only(int flags)
 
 static long own_forbid(const long *arg)
 {
-	size_t len;
-	uint8_t *at = some_pages((uint8_t *)arg[0], SIZE, &len);
-
 	sleep_us(random_below(20000));
-	return mprotect(at, len, random_below(3) ? PROT_NONE : PROT_READ) ?
-	       -errno : 0;
+	return own_protect(arg);
 }
 
 static void forbid_round(struct traffic *t, uint8_t *old)
 {
-	tell(&owner, own_forbid, t->region.addr);
-	expect_eq(batches_until_error(t, old), IBV_WC_REM_ACCESS_ERR,
-		  "the first error");
+	size_t len;
+	uint8_t *at = some_pages((uint8_t *)t->region.addr, SIZE, &len);
+
+	tell(&owner, own_forbid, (long)at, len,
+	     random_below(3) ? PROT_NONE : PROT_READ);
+	expect_eq(batches_until_error(t, old, (uint64_t)at - t->region.addr),
+		  IBV_WC_REM_ACCESS_ERR, "the first error");
 	expect_eq(owner_answer(&owner), 0, "mprotect");
 	expect_eq(ask(&owner, own_event, SOON_MS), IBV_EVENT_QP_ACCESS_ERR,
 		  "event at the owner");

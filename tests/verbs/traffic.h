@@ -494,9 +494,11 @@ static inline void traffic_check(const struct traffic *t)
 
 /*
  * Batches until one fails; its status, or 0.  @old is the model before it: only
- * one request of a batch writes, so memory is like the one or the other.
+ * one request of a batch writes, so memory is like the one or the other.  What
+ * is wrong may be a single page: now and then a write begins at @suspect.
  */
-static inline int batches_until_error(struct traffic *t, uint8_t *old)
+static inline int batches_until_error(struct traffic *t, uint8_t *old,
+				      size_t suspect)
 {
 	uint64_t end = now_ms() + SOON_MS;
 	int status = 0, writer, i;
@@ -509,6 +511,9 @@ static inline int batches_until_error(struct traffic *t, uint8_t *old)
 		writer = random_below(BATCH);
 		for (i = 0; i < BATCH; i++) {
 			len = some_bytes(t, OURS, SLOT - 64, &at);
+			if (i == writer && !random_below(8) &&
+			    len <= t->region.size - suspect)
+				at = suspect;
 			batch_add(&b, t, i == writer ? IBV_WR_RDMA_WRITE :
 				  IBV_WR_RDMA_READ, at, len);
 		}
