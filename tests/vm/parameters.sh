@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# What the kernel of a guest of tests/vm/run is told. Sourced, after common.sh.
+# What the kernel of every guest is told. Sourced, after common.sh.
 #
 #   $parameters             an array of it
 #   as_emulated OPTIONS     add what helps if QEMU's options, those of tests/vm/accel, say that the guest is emulated
