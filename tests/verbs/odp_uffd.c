@@ -340,6 +340,38 @@ static void local_missing(enum ibv_wr_opcode opcode)
 	      where());
 }
 
+/* All but the last of its pages are there, and what is there is sent. */
+static void local_end_missing(void)
+{
+	const size_t size = 31 * PAGE, there = 30 * PAGE;
+	struct owner self = { .here = true };
+	long addr = ask(&owner, own_map, 0, size, RW, ANON, -1, 0);
+	long mr = ask(&owner, own_reg, addr, size, ALL_RIGHTS);
+	long timeouts = counter("local_ack_timeout_err");
+	uint64_t mine = (uintptr_t)buf[ODP];
+	size_t at;
+
+	must(!madvise(buf[ODP], size, MADV_DONTNEED));
+	expect_eq(ask(&self, uffd_open, mine, size,
+		      UFFDIO_REGISTER_MODE_MISSING), 0, "uffd");
+	for (at = 0; at < there; at += PAGE)
+		ask(&self, uffd_copy, mine + at, at);
+	start_access(IBV_WR_RDMA_WRITE, ODP, addr, ask(&owner, own_rkey, mr),
+		     size);
+	expect_eq(ask(&self, uffd_wait, SOON_MS), mine + there, "page");
+	expect_waiting(PATIENCE_MS);
+	ask(&self, uffd_copy, mine + there, there);
+	expect_end(IBV_WC_SUCCESS, "with a local page that was missing");
+	for (at = 0; at < size; at += PAGE)
+		expect_eq(ask(&owner, own_check, addr + at, PAGE, at), PAGE,
+			  "written");
+	expect_eq(counter("local_ack_timeout_err"), timeouts, "timeouts");
+	ask(&self, uffd_close);
+	ask(&owner, own_dereg, mr);
+	ask(&owner, own_unmap, addr, size);
+	point("a write whose end is missing, %s", where());
+}
+
 /* Nobody provides the page any more: the process would see zeroes. */
 static void handler_gone(void)
 {
@@ -518,6 +550,7 @@ static void test_where(bool here)
 	write_protected();
 	local_missing(IBV_WR_RDMA_WRITE);
 	local_missing(IBV_WR_RDMA_READ);
+	local_end_missing();
 	handler_gone();
 	memory_gone();
 	region_gone();
