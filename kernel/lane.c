@@ -317,8 +317,9 @@ static void tell_of_paging(struct tide_lane *lane)
 	if (lane->paging && lane_is_of_requests(lane) &&
 	    tide_qp_is_reliable(lane->qp)) {
 		tide_wire_not_ready(lane->qp, &out);
-		/* These are sent again, as their requester is told. */
-		drop_behind(lane, lane->queue.next);
+		/* These are sent again, if their requester is told of them. */
+		if (!lane->qp->wire->rx.read.active)
+			drop_behind(lane, lane->queue.next);
 	}
 	spin_unlock_bh(&lane->qp->lock);
 	tide_outbox_send(&out);

@@ -291,9 +291,10 @@ static void take_request(struct tide_qp *qp, const struct tide_arrival *arrival,
 	struct tide_lane *lane = &qp->wire->requests;
 	enum tide_verdict verdict;
 
-	if (lane->paging && tide_qp_is_reliable(qp)) {
-		tide_wire_while_paging(qp, arrival, out);
-	} else if (tide_lane_is_busy(lane)) {
+	if (lane->paging && tide_qp_is_reliable(qp) &&
+	    tide_wire_while_paging(qp, arrival, out))
+		return;
+	if (tide_lane_is_busy(lane)) {
 		wait_in_lane(qp, lane, arrival);
 	} else {
 		verdict = tide_wire_serve(qp, arrival, out);

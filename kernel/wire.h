@@ -114,7 +114,8 @@ struct tide_credits {
  * @ends_num: how many there are
  * @deadline: when to give up waiting, in jiffies; 0 is never
  * @not_ready: it is the responder's RNR timer that is waited for
- * @goes_back: it was, and no sequence NAK has come since
+ * @goes_back: it was, and no sequence NAK has come since of what was dropped
+ * @dropped: that is before
  * @probing: nothing has come back in time: one packet at a time, until it does
  * @retries: since @una or @heard has moved
  * @rnr_retries: since @una has moved, for want of a receive
@@ -145,6 +146,7 @@ struct tide_wire_tx {
 	unsigned long deadline;
 	bool not_ready;
 	bool goes_back;
+	u32 dropped;
 	bool probing;
 	u8 retries;
 	u8 rnr_retries;
@@ -317,7 +319,7 @@ bool tide_wire_reply(struct tide_qp *qp, struct tide_outbox *out,
 		     struct tide_packet *packet);
 void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out);
 void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out);
-void tide_wire_while_paging(struct tide_qp *qp,
+bool tide_wire_while_paging(struct tide_qp *qp,
 			    const struct tide_arrival *arrival,
 			    struct tide_outbox *out);
 

@@ -115,6 +115,8 @@ static void advance(struct tide_qp *qp, u32 una)
 	tx->asked_again = false;
 	tx->not_ready = false;
 	tx->probing = false;
+	if (tide_psn_diff(una, tx->dropped) >= 0)
+		tx->goes_back = false;
 	tide_wire_complete_through(qp);
 	/* What was to be sent again has arrived after all. */
 	if (tide_psn_diff(tx->una, tx->psn) > 0)
@@ -201,6 +203,7 @@ static void not_ready(struct tide_qp *qp, u8 timer)
 	tx->retries = 0;
 	tx->not_ready = true;
 	tx->goes_back = true;
+	tx->dropped = tx->end;
 	tx->seek = true;
 	set_deadline(tx, in_future(tide_rnr_timer_ns(timer)));
 }
@@ -416,8 +419,8 @@ static enum tide_verdict take_response(struct tide_qp *qp,
 }
 
 /*
- * The responder waits for memory in the middle of a read.  It says so of the
- * packet before the one that has asked for what is missing.
+ * The responder waits for memory in the middle of a read, and says so of the
+ * first packet of the request.
  */
 static bool tells_of_paging(struct tide_qp *qp, const struct tide_packet *packet)
 {
@@ -429,7 +432,7 @@ static bool tells_of_paging(struct tide_qp *qp, const struct tide_packet *packet
 		return false;
 	sent = oldest(qp);
 	return sent->request.opcode == IB_WR_RDMA_READ &&
-	       tide_psn_diff(packet->psn, sent->first) >= -1;
+	       tide_psn_diff(packet->psn, sent->first) >= 0;
 }
 
 /**

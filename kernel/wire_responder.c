@@ -50,8 +50,15 @@ static void send_ack(struct tide_qp *qp, struct tide_outbox *out, u8 syndrome,
 
 	packet.syndrome = syndrome;
 	packet.msn = rx->msn;
-	rx->ack_due = false;
+	/* It tells of all before it, too. */
+	rx->ack_due &= tide_psn_diff(psn, rx->epsn) < -1;
 	tide_wire_reply(qp, out, &packet);
+}
+
+/* That packet is executed. */
+static void send_ack_of(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
+{
+	send_ack(qp, out, TIDE_AETH_ACK | tide_wire_credits(qp), psn);
 }
 
 /**
@@ -64,8 +71,7 @@ void tide_wire_acknowledge(struct tide_qp *qp, struct tide_outbox *out)
 	struct tide_wire_rx *rx = &qp->wire->rx;
 
 	if (rx->ack_due)
-		send_ack(qp, out, TIDE_AETH_ACK | tide_wire_credits(qp),
-			 tide_psn_add(rx->epsn, -1));
+		send_ack_of(qp, out, tide_psn_add(rx->epsn, -1));
 }
 
 /* Ask for @epsn, and for nothing more until it comes. */
@@ -342,6 +348,13 @@ static void keep(struct tide_wire_rx *rx, struct tide_kept kept)
 	rx->kept_num = min(rx->kept_num + 1, (u32)TIDE_KEPT_RESULTS);
 }
 
+/* The newest is 1. */
+static const struct tide_kept *kept_at(const struct tide_wire_rx *rx, u32 i)
+{
+	return &rx->kept[(rx->kept_next + TIDE_KEPT_RESULTS - i) %
+			 TIDE_KEPT_RESULTS];
+}
+
 /* The newest comes first: numbers come round. */
 static const struct tide_kept *find_kept(const struct tide_wire_rx *rx,
 					 u32 psn)
@@ -350,8 +363,7 @@ static const struct tide_kept *find_kept(const struct tide_wire_rx *rx,
 	u32 i;
 
 	for (i = 1; i <= rx->kept_num; i++) {
-		kept = &rx->kept[(rx->kept_next + TIDE_KEPT_RESULTS - i) %
-				 TIDE_KEPT_RESULTS];
+		kept = kept_at(rx, i);
 		if (tide_psn_diff(psn, kept->first) >= 0 &&
 		    tide_psn_diff(psn, kept->last) <= 0)
 			return kept;
@@ -728,19 +740,41 @@ static bool is_rest_of(const struct tide_kept *kept, const struct tide_qp *qp,
 }
 
 /*
- * An operation that was executed before is answered with what came of it.
- * False for what is only acknowledged.
+ * All that is executed, but for reads and atomics behind the packet @psn, and
+ * what is behind these: their answers may be lost, and rxe takes an
+ * acknowledgement for one.
  */
-static bool answer_again(struct tide_qp *qp, const struct tide_packet *packet,
-			 const struct tide_kept *kept, struct tide_outbox *out)
+static u32 executed_behind(const struct tide_wire_rx *rx, u32 psn)
 {
-	if (!is_single(packet))
-		return false;
-	if (!is_fetching(packet))
+	u32 next = rx->epsn, first, i;
+
+	for (i = 1; i <= rx->kept_num; i++) {
+		first = kept_at(rx, i)->first;
+		if (tide_psn_diff(first, psn) > 0 &&
+		    tide_psn_diff(first, next) < 0)
+			next = first;
+	}
+	return tide_psn_add(next, -1);
+}
+
+/*
+ * A request that was executed before, and is no read, is answered with what
+ * came of it, or acknowledged.
+ */
+static void answer_again(struct tide_qp *qp, const struct tide_packet *packet,
+			 struct tide_outbox *out)
+{
+	const struct tide_wire_rx *rx = &qp->wire->rx;
+	const struct tide_kept *kept = find_kept(rx, packet->psn);
+
+	if (is_fetching(packet)) {
+		if (kept && !kept->read)
+			answer_atomic(qp, packet->psn, kept->original, out);
+	} else if (is_single(packet)) {
 		answer_done(qp, packet->psn, out);
-	else if (kept && !kept->read)
-		answer_atomic(qp, packet->psn, kept->original, out);
-	return true;
+	} else if (packet->ack_request) {
+		send_ack_of(qp, out, executed_behind(rx, packet->psn));
+	}
 }
 
 /*
@@ -752,25 +786,24 @@ static enum tide_verdict serve_again(struct tide_qp *qp,
 				     struct tide_outbox *out)
 {
 	const struct tide_packet *packet = &arrival->packet;
-	struct tide_wire_rx *rx = &qp->wire->rx;
-	const struct tide_kept *kept = find_kept(rx, packet->psn);
+	const struct tide_kept *kept;
 
-	if (tide_packet_op(packet) == TIDE_READ_REQUEST) {
-		if (kept && is_rest_of(kept, qp, packet))
-			return serve_read(qp, packet, out, true);
-	} else if (!answer_again(qp, packet, kept, out)) {
-		rx->ack_due = true;
+	if (tide_packet_op(packet) != TIDE_READ_REQUEST) {
+		answer_again(qp, packet, out);
+		return TIDE_DONE;
 	}
-	return TIDE_DONE;
+	kept = find_kept(&qp->wire->rx, packet->psn);
+	return kept && is_rest_of(kept, qp, packet) ?
+	       serve_read(qp, packet, out, true) : TIDE_DONE;
 }
 
 /*
  * Have the requester send again from @psn on, later.
  *
  * In the middle of a read nobody expects to be told so: rxe ends the queue
- * pair.  There it is said of the packet before the request, which is through
- * for certain.  That means nothing to who does not know it, whose time will be
- * up, and who will ask for the rest.
+ * pair.  There it is said of the read's first packet, which is long past for
+ * who has had some of the read, and means nothing to him: the rest will come.
+ * tide's requester knows better.
  */
 static void send_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
 {
@@ -778,21 +811,10 @@ static void send_not_ready(struct tide_qp *qp, struct tide_outbox *out, u32 psn)
 					    PAGING_RNR_TIMER);
 	const struct tide_kept *kept = find_kept(&qp->wire->rx, psn);
 
-	if (psn == qp->wire->rx.epsn) {
+	if (psn == qp->wire->rx.epsn)
 		send_nak(qp, out, syndrome);
-		return;
-	}
-	if (kept && kept->first != psn)
-		psn = tide_psn_add(kept->first, -1);
-	send_ack(qp, out, syndrome, psn);
-}
-
-/* All before @psn is executed, and answered. */
-static void send_ack_before(struct tide_qp *qp, struct tide_outbox *out,
-			    u32 psn)
-{
-	send_ack(qp, out, TIDE_AETH_ACK | tide_wire_credits(qp),
-		 tide_psn_add(psn, -1));
+	else if (kept)
+		send_ack(qp, out, syndrome, kept->first);
 }
 
 /**
@@ -804,27 +826,18 @@ void tide_wire_not_ready(struct tide_qp *qp, struct tide_outbox *out)
 {
 	const struct tide_wire_rx *rx = &qp->wire->rx;
 
-	/* Not everybody takes what follows for an acknowledgement, too. */
-	if (rx->active)
-		send_ack_before(qp, out, rx->epsn);
-	send_not_ready(qp, out, rx->read.active ? rx->read.psn : rx->epsn);
-}
-
-/* What was executed before and needs no memory, while other things do. */
-static void serve_again_while_paging(struct tide_qp *qp,
-				     const struct tide_packet *packet,
-				     const struct tide_kept *kept,
-				     struct tide_outbox *out)
-{
-	const struct tide_read_job *read = &qp->wire->rx.read;
-	u32 next = qp->wire->rx.epsn;
-
-	if (answer_again(qp, packet, kept, out) || !packet->ack_request)
+	if (rx->read.active) {
+		send_not_ready(qp, out, rx->read.psn);
 		return;
-	/* A read that is being answered is acknowledged by its responses. */
-	if (read->active && !read->again)
-		next = find_kept(&qp->wire->rx, read->psn)->first;
-	send_ack_before(qp, out, next);
+	}
+	/*
+	 * Not everybody takes what follows for an acknowledgement, too.  What
+	 * is before the message may be a read, which an acknowledgement is no
+	 * answer to.
+	 */
+	if (rx->active && rx->done > rx->part)
+		send_ack_of(qp, out, tide_psn_add(rx->epsn, -1));
+	send_not_ready(qp, out, rx->epsn);
 }
 
 /**
@@ -833,29 +846,31 @@ static void serve_again_while_paging(struct tide_qp *qp,
  * @arrival: the request
  * @out: takes packets
  *
- * It is not taken, but sent again, as its requester is told.  Who has not heard
- * that, nor what became of the requests before, asks for them again, and must
- * not be left without an answer: it would give up.  Who is told of each of them
- * to wait would do so, too, once it has counted enough of that.
+ * Those behind the one that waits are sent again, as their requester is told,
+ * unless that is a read.  Who has not heard it, nor what became of the requests
+ * before, asks for them again, and must not be left without an answer: it would
+ * give up.  Who is told of each of them to wait would do so, too, once it has
+ * counted enough of that.
+ *
+ * Return: false if the request has to wait in the lane.
  */
-void tide_wire_while_paging(struct tide_qp *qp,
+bool tide_wire_while_paging(struct tide_qp *qp,
 			    const struct tide_arrival *arrival,
 			    struct tide_outbox *out)
 {
 	const struct tide_packet *packet = &arrival->packet;
 	const struct tide_wire_rx *rx = &qp->wire->rx;
-	const struct tide_kept *kept = find_kept(rx, packet->psn);
 	s32 ahead = tide_psn_diff(packet->psn, rx->epsn);
-	bool answering = rx->read.active && !rx->read.again;
 
-	if (ahead > 0 || (!ahead && answering))
-		return;
-	if (!ahead)
+	if (ahead > 0)
+		return !rx->read.active;
+	if (!ahead && rx->read.active && !rx->read.again)
+		return false;
+	if (!ahead || tide_packet_op(packet) == TIDE_READ_REQUEST)
 		send_not_ready(qp, out, packet->psn);
-	else if (tide_packet_op(packet) != TIDE_READ_REQUEST)
-		serve_again_while_paging(qp, packet, kept, out);
-	else if (kept)
-		send_not_ready(qp, out, packet->psn);
+	else
+		answer_again(qp, packet, out);
+	return true;
 }
 
 static enum tide_verdict serve_reliable(struct tide_qp *qp,

@@ -23,9 +23,9 @@
  *	-r RETRIES	likewise, after RNR NAKs
  *	-w MS		what the client changes and reads is on demand, and each
  *			page of it comes so late
- *	-a		what changes memory keeps apart from what is being read,
- *			rather than wait for it by a fence: rxe waits for ever
- *			if it has to send such a request again
+ *	-a		what changes memory that is being read is not requested
+ *			before it is read, rather than wait for that by a fence:
+ *			rxe waits for ever if it has to send such a request again
  *
  * Exits with 0 if all was well, 1 if not, and 3 if a request failed, whose
  * status is told.  Before the first request it tells its queue pair's number,
@@ -77,7 +77,7 @@ static uint8_t ack_timeout = 16;
 static uint8_t retries = 7;
 static uint8_t rnr_retries = 7;
 static unsigned int lateness;		/* in ms, or 0 */
-static bool apart;
+static bool avoids_fences;
 static bool serves;
 
 static struct tap results;
@@ -465,17 +465,6 @@ static void one_sided(struct request *request, struct ibv_send_wr *wr)
 		memcpy(model + request->at, request->local, request->len);
 }
 
-static void choose_place(struct request *request)
-{
-	int tries = apart ? 1000 : 1;
-
-	do {
-		request->at = random_below(TARGET - LONGEST);
-		if (is_atomic(request->opcode))
-			request->at &= ~7ULL;
-	} while (--tries && disturbs_read(request));
-}
-
 static void choose(struct request *request)
 {
 	static const enum ibv_wr_opcode others[] = {
@@ -496,63 +485,12 @@ static void choose(struct request *request)
 		if (request->opcode == IBV_WR_RDMA_WRITE)
 			random_fill(request->local, request->len);
 	}
+	request->at = random_below(TARGET - LONGEST);
 	if (is_atomic(request->opcode)) {
 		request->local = slot(posted % DEPTH) + AROUND;
 		request->len = sizeof(request->original);
+		request->at &= ~7ULL;
 	}
-	choose_place(request);
-}
-
-static void post(void)
-{
-	struct request *request = &requests[posted % DEPTH];
-	struct ibv_send_wr *bad, wr = { .wr_id = posted };
-	struct ibv_sge sge[4];
-
-	choose(request);
-	wr.opcode = request->opcode;
-	if (disturbs_read(request))
-		wr.send_flags |= IBV_SEND_FENCE;
-	if (is_atomic(request->opcode))
-		atomic(request, &wr);
-	else if (is_read(request) || changes_target(request))
-		one_sided(request, &wr);
-	if (transport == IBV_QPT_UD) {
-		wr.wr.ud.ah = ah;
-		wr.wr.ud.remote_qpn = peers.qpn;
-		wr.wr.ud.remote_qkey = QKEY;
-	}
-	wr.imm_data = htonl(sent - 1);
-	wr.sg_list = sge;
-	if (is_atomic(request->opcode)) {
-		sge[0] = sge_of(slots_mr, request->local, request->len);
-		wr.num_sge = 1;
-	} else {
-		wr.num_sge = pieces(sge, request->local, request->len);
-	}
-
-	if (!is_read(request) && !is_atomic(request->opcode) && request->len <= 64 &&
-	    random_below(2))
-		wr.send_flags |= IBV_SEND_INLINE;
-	if (!random_below(2))
-		wr.send_flags |= IBV_SEND_SOLICITED;
-	/* What has no completion is known to be done by one behind it. */
-	if (random_below(2) || posted - signaled >= DEPTH / 4) {
-		wr.send_flags |= IBV_SEND_SIGNALED;
-		signaled = posted;
-	}
-	errno = ibv_post_send(side.qp, &wr, &bad);
-	must(!errno);
-	posted++;
-}
-
-static void last_is_signaled(void)
-{
-	if (signaled + 1 == posted)
-		return;
-	post();
-	if (signaled + 1 != posted)
-		last_is_signaled();
 }
 
 static void untouched(const uint8_t *from, const uint8_t *to, const char *what)
@@ -736,6 +674,61 @@ static void wait_a_little(bool any)
 		sched_yield();
 }
 
+static void post(void)
+{
+	struct request *request = &requests[posted % DEPTH];
+	struct ibv_send_wr *bad, wr = { .wr_id = posted };
+	struct ibv_sge sge[4];
+
+	choose(request);
+	while (avoids_fences && disturbs_read(request))
+		wait_a_little(work());
+	wr.opcode = request->opcode;
+	if (disturbs_read(request))
+		wr.send_flags |= IBV_SEND_FENCE;
+	if (is_atomic(request->opcode))
+		atomic(request, &wr);
+	else if (is_read(request) || changes_target(request))
+		one_sided(request, &wr);
+	if (transport == IBV_QPT_UD) {
+		wr.wr.ud.ah = ah;
+		wr.wr.ud.remote_qpn = peers.qpn;
+		wr.wr.ud.remote_qkey = QKEY;
+	}
+	wr.imm_data = htonl(sent - 1);
+	wr.sg_list = sge;
+	if (is_atomic(request->opcode)) {
+		sge[0] = sge_of(slots_mr, request->local, request->len);
+		wr.num_sge = 1;
+	} else {
+		wr.num_sge = pieces(sge, request->local, request->len);
+	}
+
+	if (!is_read(request) && !is_atomic(request->opcode) && request->len <= 64 &&
+	    random_below(2))
+		wr.send_flags |= IBV_SEND_INLINE;
+	if (!random_below(2))
+		wr.send_flags |= IBV_SEND_SOLICITED;
+	/* What has no completion is known to be done by one behind it. */
+	if (random_below(2) || posted - signaled >= DEPTH / 4 ||
+	    (avoids_fences && is_read(request))) {
+		wr.send_flags |= IBV_SEND_SIGNALED;
+		signaled = posted;
+	}
+	errno = ibv_post_send(side.qp, &wr, &bad);
+	must(!errno);
+	posted++;
+}
+
+static void last_is_signaled(void)
+{
+	if (signaled + 1 == posted)
+		return;
+	post();
+	if (signaled + 1 != posted)
+		last_is_signaled();
+}
+
 /* Credit, or how many messages there have been. */
 static bool poll_control(void)
 {
@@ -890,7 +883,7 @@ static void options(int argc, char **argv)
 			lateness = atoi(optarg);
 			break;
 		case 'a':
-			apart = true;
+			avoids_fences = true;
 			break;
 		default:
 			usage();
