@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0 OR Linux-OpenIB
 # shellcheck shell=bash
 #
-# For scripts of tests/host/packages-installed, in the guest. Sourced. The first command that fails ends them. words.sh is beside it.
+# For scripts of tests/host/packages-installed, in the guest or an image of it. Sourced; words.sh is beside it. The first
+# command that fails ends them.
 #
 #   install_them          the packages, for whose kernels DKMS builds the module
 #   first_time            they work, and the unit makes a device that will be there after a reboot
