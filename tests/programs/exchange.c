@@ -238,7 +238,8 @@ static void connect_qp(void)
 		.dest_qp_num = peers.qpn,
 		.rq_psn = peers.psn,
 		.max_dest_rd_atomic = 4,
-		.min_rnr_timer = 12,
+		/* Few retries last as long as a page may take, too. */
+		.min_rnr_timer = rnr_retries < 7 ? 26 : 12,
 		.ah_attr = path_to_peer(),
 	};
 	int mask = IBV_QP_STATE | IBV_QP_AV | IBV_QP_PATH_MTU |
